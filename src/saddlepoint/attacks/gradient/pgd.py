@@ -1,0 +1,53 @@
+"""Projected gradient descent."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from saddlepoint.core.attack import Attack, Rows, Seeks
+from saddlepoint.core.config import Count, StepSize, record
+from saddlepoint.core.game import Game
+from saddlepoint.core.model import Access
+from saddlepoint.core.paper import Paper
+
+
+@record
+class PGD(Attack):
+    """Steps along the steepest direction, each followed by the projection onto the set, from a random start.
+
+    The workhorse: good everywhere, best nowhere. It needs a step size; APGD finds its own and is stronger for the same
+    cost. Use `Restarts(attack=PGD())` for several starts. BIM is the same from the clean input, with smaller steps.
+
+    Attributes:
+        steps: gradient evaluations.
+        step_size: in input units; None means 2.5 * radius / steps, with which any point of the ball can be reached.
+        random_start: begin at a random point of the set, else at the clean input.
+        loss: "margin", "cross_entropy" (the paper's) or "dlr".
+
+    Deviations: the default loss is the margin, which no scale of the logits can saturate. Rows leave at their first win.
+    """
+
+    access: ClassVar = Access.GRADIENTS
+    seeks: ClassVar = Seeks.BUDGET
+    cost: ClassVar = "41 f, 40 b"
+    paper: ClassVar = Paper(
+        key="madry2018towards",
+        title="Towards Deep Learning Models Resistant to Adversarial Attacks",
+        authors="Madry, Aleksander and Makelov, Aleksandar and Schmidt, Ludwig and Tsipras, Dimitris and Vladu, Adrian",
+        year=2018,
+        venue="International Conference on Learning Representations",
+        arxiv="1706.06083",
+    )
+    steps: Count = 40
+    step_size: StepSize | None = None
+    random_start: bool = True
+    loss: Literal["margin", "cross_entropy", "dlr"] = "margin"
+
+    def run(self, game: Game) -> Iterator[Rows]:
+        step_size = self.step_size or 2.5 * game.threat.reach / self.steps
+        rows = Rows(theta=game.start(self.random_start))
+        for _ in range(self.steps):
+            theta = rows.theta.requires_grad_()
+            gradient = game.gradient(getattr(game, self.loss)(theta), theta)
+            rows.theta = game.project(theta.detach() - step_size * game.threat.steepest(gradient))
+            rows = yield rows
+        game.submit(rows.theta)

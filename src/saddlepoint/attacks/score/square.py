@@ -1,0 +1,161 @@
+"""Square attack."""
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from saddlepoint.core.attack import Attack, Rows, Seeks
+from saddlepoint.core.config import Count, Share, record
+from saddlepoint.core.game import Game
+from saddlepoint.core.model import Access
+from saddlepoint.core.paper import Paper
+from saddlepoint.ops.norms import expand_as
+from saddlepoint.threats import L2, Linf
+
+
+@record
+class Square(Attack):
+    """Random search: repaint one square window of the change, keep it when the margin falls.
+
+    The strongest score-based attack here per query, and blind to masked gradients: where it beats a gradient attack, that
+    gradient attack was broken. On other inputs than (c, h, w) images the windows are runs of features.
+
+    Attributes:
+        steps: windows tried, one query each.
+        first_share: share of the features in the first window; it halves as in the paper's schedule for 10 000 queries.
+        rescale: stretch that schedule to `steps`.
+
+    Deviations: every row draws its own window (the authors' code shares one in a batch).
+    """
+
+    access: ClassVar = Access.SCORES
+    seeks: ClassVar = Seeks.BUDGET
+    threats: ClassVar = (Linf, L2)
+    cost: ClassVar = "up to 5000 f"
+    slack: ClassVar = 2.0
+    paper: ClassVar = Paper(
+        key="andriushchenko2020square",
+        title="Square Attack: a Query-Efficient Black-Box Adversarial Attack via Random Search",
+        authors="Andriushchenko, Maksym and Croce, Francesco and Flammarion, Nicolas and Hein, Matthias",
+        year=2020,
+        venue="European Conference on Computer Vision",
+        arxiv="1912.00049",
+    )
+    steps: Count = 5000
+    first_share: Share = 0.8
+    rescale: bool = False
+
+    def run(self, game: Game) -> Iterator[Rows]:
+        c, h, w = as_image(game.x)
+        propose = linf_proposal if isinstance(game.threat, Linf) else l2_proposal
+        begin = linf_start if isinstance(game.threat, Linf) else l2_start
+        delta = game.project(begin(game, c, h, w).view_as(game.x))
+        rows = Rows(delta=delta, lowest=game.margin(delta))
+        for k in range(self.steps):
+            rows = yield rows
+            share = self.share(k * 10_000 // self.steps if self.rescale else k)
+            moved = propose(game, rows.delta.view(-1, c, h, w), share).view_as(game.x)
+            moved = game.project(moved)
+            margin = game.margin(moved)
+            better = margin < rows.lowest
+            rows.lowest = torch.where(better, margin, rows.lowest)
+            rows.delta = torch.where(expand_as(better, moved), moved, rows.delta)
+
+    def share(self, k: int) -> float:
+        """Share of the features to repaint at query k of 10 000."""
+        halvings = sum(k > at for at in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
+        return self.first_share / 2**halvings
+
+
+def as_image(x: Tensor) -> tuple[int, int, int]:
+    """Channels, height and width; what is not an image is one channel of one row."""
+    return (x.shape[1], x.shape[2], x.shape[3]) if x.dim() == 4 else (1, 1, math.prod(x.shape[1:]))
+
+
+def window(share: float, h: int, w: int, least: int = 1) -> tuple[int, int]:
+    """Height and width of a window of that share of the pixels, as square as the image allows."""
+    side = max(least, round(math.sqrt(share * h * w)))
+    height = min(side, h)
+    return height, min(w, max(least, round(share * h * w / height))) if height < side else side
+
+
+def corner(game: Game, height: int, width: int, h: int, w: int) -> tuple[Tensor, Tensor]:
+    """(b, 1) top row and left column of a random window."""
+    return game.noise.integers(h - height + 1, 1), game.noise.integers(w - width + 1, 1)
+
+
+def linf_start(game: Game, c: int, h: int, w: int) -> Tensor:
+    """Vertical stripes of random sign."""
+    return (game.threat.reach * game.noise.sign(c, 1, w, dtype=game.x.dtype)).expand(-1, c, h, w)
+
+
+def linf_proposal(game: Game, delta: Tensor, share: float) -> Tensor:
+    """One sign a channel over the whole window."""
+    c, h, w = delta.shape[1:]
+    height, width = window(share, h, w)
+    top, left = corner(game, height, width, h, w)
+    ys, xs = torch.arange(h, device=delta.device), torch.arange(w, device=delta.device)
+    inside = ((ys >= top) & (ys < top + height))[:, None, :, None] & ((xs >= left) & (xs < left + width))[
+        :, None, None, :
+    ]
+    sign = game.noise.sign(c, 1, 1, dtype=delta.dtype)
+    return torch.where(inside, game.threat.reach * sign, delta)
+
+
+def bump(height: int, width: int, like: Tensor) -> Tensor:
+    """(height, width) of unit length: concentric rectangles of weight 1/k^2, positive in one half, negative in the other."""
+    if height == 1:
+        return bump(width, 1, like).T
+    half = height // 2
+    pattern = torch.cat([peak(half, width, like), -peak(height - half, width, like)])
+    return pattern / pattern.norm()
+
+
+def peak(height: int, width: int, like: Tensor) -> Tensor:
+    """(height, width): the sum of 1/k^2 over the rectangles of radius below k around the center that cover a cell."""
+    ys = (torch.arange(height, device=like.device) - height // 2).abs()
+    xs = (torch.arange(width, device=like.device) - width // 2).abs()
+    ring = torch.maximum(ys[:, None], xs[None, :])
+    rings = max(height, width) // 2 + 1
+    weights = 1 / torch.arange(1, rings + 1, device=like.device, dtype=like.dtype) ** 2
+    return weights.flip(0).cumsum(0).flip(0)[ring.clamp_max(rings - 1)]
+
+
+def l2_start(game: Game, c: int, h: int, w: int) -> Tensor:
+    """A grid of five by five bumps of random sign."""
+    height, width = max(1, h // 5), max(1, w // 5)
+    down, across = min(5, h // height), min(5, w // width)
+    tile = bump(height, width, game.x) if height * width > 1 else game.x.new_ones(1, 1)
+    signs = game.noise.sign(c, down, across, dtype=game.x.dtype)
+    grid = torch.einsum("bcij,yx->bciyjx", signs, tile).reshape(len(signs), c, down * height, across * width)
+    delta = game.x.new_zeros(len(signs), c, h, w)
+    y, x = (h - down * height) // 2, (w - across * width) // 2
+    delta[:, :, y : y + down * height, x : x + across * width] = grid
+    return delta * game.threat.reach / delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+
+
+def l2_proposal(game: Game, delta: Tensor, share: float) -> Tensor:
+    """Empty one window and spend its length, with what is unspent, on a bump in another."""
+    b, c, h, w = delta.shape
+    height, width = window(share, h, w, least=3 if min(h, w) >= 3 else 1)
+    height, width = min(h, height | 1), min(w, width | 1)
+    ys, xs = torch.arange(height, device=delta.device), torch.arange(width, device=delta.device)
+    flat = delta.reshape(b, c, h * w)
+    cells = []
+    for _ in range(2):
+        top, left = corner(game, height, width, h, w)
+        cells.append(((top + ys)[:, :, None] * w + (left + xs)[:, None, :]).flatten(1)[:, None].expand(-1, c, -1))
+    pattern = bump(height, width, delta) if height * width > 1 else delta.new_ones(1, 1)
+    turned = pattern.T if height == width else pattern
+    pattern = torch.where(game.noise.uniform(1, 1, dtype=delta.dtype) < 0.5, pattern.flatten(), turned.flatten())
+    old = flat.gather(2, cells[0])
+    emptied = flat.scatter(2, cells[0], 0.0).scatter(2, cells[1], 0.0)
+    total, left_over = (t.flatten(1).square().sum(1) for t in (flat, emptied))
+    freed = (total - left_over) + (game.threat.reach**2 - total).clamp_min(0)  # length squared to spend
+    new = pattern * game.noise.sign(c, 1, dtype=delta.dtype)
+    new = new + old / old.norm(dim=2, keepdim=True).clamp_min(1e-12)
+    new = new / new.norm(dim=2, keepdim=True).clamp_min(1e-12) * (freed / c).clamp_min(0).sqrt().view(-1, 1, 1)
+    return emptied.scatter(2, cells[0], new).view(b, c, h, w)

@@ -1,0 +1,64 @@
+"""What an attack is: a frozen record of hyperparameters with one method that reads like the paper."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from saddlepoint.core.goal import Goal, LeastLikely, ReduceConfidence, Targeted, Untargeted
+from saddlepoint.core.model import Access
+from saddlepoint.core.paper import Paper
+from saddlepoint.core.threat import Threat
+
+if TYPE_CHECKING:
+    from saddlepoint.core.game import Game
+
+
+class Seeks(Enum):
+    """What an attack tries to do."""
+
+    BUDGET = "win inside a given set"
+    MINIMUM = "win as small as possible"
+
+
+class Rows:
+    """What an attack remembers of the rows in play: tensors whose first axis is the row, kept in step by the game."""
+
+    def __init__(self, **columns: Any) -> None:
+        self.__dict__.update(columns)
+
+    def __getattr__(self, name: str) -> Any:  # only for what is missing; tells type checkers that columns are dynamic
+        raise AttributeError(f"Rows has no column {name!r}; it has {', '.join(self.__dict__)}.")
+
+    def select(self, index: Tensor) -> "Rows":
+        """The columns of some rows; what is not a column (a number, None) is carried along."""
+        return Rows(**{k: v[index] if isinstance(v, Tensor) and v.dim() else v for k, v in self.__dict__.items()})
+
+
+class Attack(ABC):
+    """A search for adversarial inputs.
+
+    Attributes:
+        access: what it asks of the model.
+        seeks: whether it wins inside a given set or as small as possible.
+        paper: where it comes from.
+        threats: the kinds of threat it can search.
+        goals: the kinds of goal it can pursue.
+        cost: forward (f) and backward (b) passes a row at the default settings, in words.
+        slack: the laws' promise: it succeeds on a half-space once the radius is `slack` times the exact distance, and a
+            minimum-norm attack comes within that factor of the optimum.
+    """
+
+    access: ClassVar[Access]
+    seeks: ClassVar[Seeks]
+    paper: ClassVar[Paper]
+    threats: ClassVar[tuple[type[Threat], ...]] = (Threat,)
+    goals: ClassVar[tuple[type[Goal], ...]] = (Untargeted, Targeted, LeastLikely, ReduceConfidence)
+    cost: ClassVar[str]
+    slack: ClassVar[float] = 1.05
+
+    @abstractmethod
+    def run(self, game: "Game") -> Iterator[Rows]:
+        """Search: ask the game, and yield the rows to let those leave that have won or may ask no more."""

@@ -1,0 +1,29 @@
+"""Everything saddlepoint raises on purpose: one sentence of what came, one of what to do."""
+
+
+class SaddlepointError(Exception):
+    """Base of all errors of this library."""
+
+
+class InputError(SaddlepointError, ValueError):
+    """An argument, a tensor or a file is not what was expected."""
+
+
+class ConfigError(InputError):
+    """A record (attack, threat, specification) has an unknown or invalid field."""
+
+
+class UnknownName(SaddlepointError, LookupError):
+    """A name is not registered."""
+
+
+class AccessError(SaddlepointError):
+    """An attack asked for more than it declared, or for more than the model gives."""
+
+
+class ModelError(SaddlepointError):
+    """The model raised, or returned something that is not logits of the batch."""
+
+
+class RunError(SaddlepointError):
+    """A run on disk cannot be continued or read."""

@@ -1,0 +1,495 @@
+"""The game between one attack and one batch: it counts, limits and judges every question put to the model.
+
+Attacks hold no bookkeeping. They ask `margin`, `logits` or `wins` of candidates; the game keeps the best admissible
+candidate of every row, lets rows go once they have won or spent their queries, and hands back those still in play.
+"""
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from saddlepoint.core.attack import Attack, Rows, Seeks
+from saddlepoint.core.errors import AccessError, InputError, ModelError
+from saddlepoint.core.goal import Goal
+from saddlepoint.core.model import Access, Model
+from saddlepoint.core.noise import Noise
+from saddlepoint.core.threat import Threat
+from saddlepoint.ops.norms import expand_as
+
+Candidates = Float[Tensor, "b *theta"]
+Column = Float[Tensor, " b"]
+
+NATURAL_SPREAD = 10.0
+"""Largest minus mean logit of a clean input after scaling: about what trained classifiers of ten classes show."""
+
+
+LEDGER = {
+    "won": torch.bool,  # an admissible candidate reached the goal
+    "spent": torch.bool,  # may ask no more
+    "retired": torch.bool,  # the attack gave the row up for this stage
+    "nonfinite": torch.bool,  # the model answered NaN or infinity
+    "queries": torch.int64,
+    "gradients": torch.int64,
+    "blank": torch.int64,  # gradients that were exactly zero
+}
+"""What the game writes down of every row, beside its best candidate and that candidate's key."""
+
+
+class Stop(Enum):
+    """When a row leaves the game."""
+
+    FIRST_WIN = "as soon as it is won"
+    NEVER = "when the attack ends"
+
+
+class Settled(Exception):
+    """Thrown into a stage when its last row has left."""
+
+
+class Game:
+    """One batch in play.
+
+    Attributes of the rows in play, always in step with what an attack yields:
+        x: (b, *shape) clean inputs.
+        goal: what to reach.
+        noise: randomness keyed by example.
+        clean_logits: (b, k) logits of `x`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        x: Tensor,
+        goal: Goal,
+        threat: Threat,
+        *,
+        noise: Noise,
+        seeks: Seeks = Seeks.BUDGET,
+        stop: Stop = Stop.FIRST_WIN,
+        queries: int | None = None,
+        chunk: int = 256,
+        judged: bool = True,
+        starts: Tensor | None = None,
+    ) -> None:
+        self.model, self.given, self.threat = model, threat, threat
+        self.seeks, self.stop, self.limit, self.chunk, self.judged = seeks, stop, queries, chunk, judged
+        self.access = Access.GRADIENTS
+        self.demand = 0.0
+        self.answer: Tensor | None = None
+        self.forwards = self.backwards = 0
+        self._goal, self._noise, self._stages = goal, noise, 0
+        self._asked: Tensor | None = None
+        columns = {name: torch.zeros(len(x), dtype=kind, device=x.device) for name, kind in LEDGER.items()}
+        key = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+        self.all = Rows(x=x, starts=starts, best=x.clone() if judged else x, key=key, **columns)
+        self.live, self.index = self.all, torch.arange(len(x), device=x.device)
+        self.goal, self.noise = goal, noise
+        if judged or goal.needs > Access.LABELS:
+            self._look()
+
+    # -- what an attack reads ------------------------------------------------------------------------------------
+
+    @property
+    def x(self) -> Tensor:
+        """(b, *shape) clean inputs of the rows in play."""
+        return self.live.x
+
+    @property
+    def clean_logits(self) -> Float[Tensor, "b k"]:
+        """(b, k) logits of `x`, on the scale that `logits` answers in."""
+        if "logits" not in self.live.__dict__:
+            self._look()
+        return self.live.logits / self.live.scale[:, None]
+
+    @property
+    def scale(self) -> Column:
+        """(b,) what the model's own logits were divided by."""
+        return self.live.scale
+
+    @property
+    def starts(self) -> Tensor | None:
+        """(b, *shape) inputs that reach the goal already, for attacks that walk in from outside; None if none are known."""
+        return self.live.starts
+
+    @property
+    def found(self) -> Bool[Tensor, " b"]:
+        """Rows with an adversarial candidate so far."""
+        return self.live.won if self.seeks is Seeks.BUDGET else self.live.key.isfinite()
+
+    @property
+    def best(self) -> tuple[Tensor, Column]:
+        """The best candidate so far (x itself where there is none) and its size, infinite where there is none."""
+        size = self.threat.size(self.live.x, self.live.best)
+        return self.live.best, torch.where(self.found, size, torch.inf)
+
+    def start(self, random: bool) -> Candidates:
+        """Where the search begins: no change, or a random point of the set."""
+        if random:
+            return self.threat.start(self.x, self.noise, self.model.bounds)
+        return self.threat.zero(self.x)
+
+    def project(self, theta: Candidates) -> Candidates:
+        """The nearest admissible theta."""
+        return self.threat.project(self.x, theta, self.model.bounds)
+
+    # -- what an attack asks -------------------------------------------------------------------------------------
+
+    def logits(
+        self,
+        theta: Tensor,
+        *,
+        population: bool = False,
+        where: Bool[Tensor, " b"] | None = None,
+        apply: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Float[Tensor, "b *m k"]:
+        """Logits of candidates (b, *theta), or of m candidates a row (b, m, *theta) with `population`.
+
+        They are divided by one number a row, which gives the clean logits a natural spread, so that no attack can
+        depend on the scale of the model's. Rows outside `where`, and candidates beyond a row's query limit, are not
+        asked: they answer as the clean input does. `apply` replaces the threat's way from theta to input.
+        """
+        self._permit(Access.SCORES)
+        return self._ask(theta, True, population, where, apply)
+
+    def wins(
+        self,
+        theta: Tensor,
+        *,
+        population: bool = False,
+        where: Bool[Tensor, " b"] | None = None,
+        apply: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Bool[Tensor, "b *m"]:
+        """Whether the model's answer to each candidate is what the goal wants; the rest as for `logits`."""
+        self._permit(Access.LABELS)
+        return self._ask(theta, False, population, where, apply)
+
+    def margin(self, theta: Tensor, **how: object) -> Float[Tensor, "b *m"]:
+        """The goal's margin of candidates: below zero exactly when won."""
+        return self.goal.margin(self.logits(theta, **how))  # type: ignore[arg-type]  # the keywords of `logits`
+
+    def cross_entropy(self, theta: Tensor, **how: object) -> Float[Tensor, "b *m"]:
+        """The goal's cross entropy loss of candidates, to be minimized."""
+        return self.goal.cross_entropy(self.logits(theta, **how))  # type: ignore[arg-type]  # the keywords of `logits`
+
+    def dlr(self, theta: Tensor, **how: object) -> Float[Tensor, "b *m"]:
+        """The goal's difference of logits ratio of candidates, to be minimized."""
+        return self.goal.dlr(self.logits(theta, **how))  # type: ignore[arg-type]  # the keywords of `logits`
+
+    def gradient(self, loss: Column, theta: Candidates, *, retain: bool = False) -> Candidates:
+        """Gradient of every row's loss with respect to its theta; zero where the model is not finite."""
+        self._permit(Access.GRADIENTS)
+        try:
+            (gradient,) = torch.autograd.grad(loss.sum(), theta, retain_graph=retain)
+        except RuntimeError as error:
+            if "out of memory" in str(error).lower() or "allocate" in str(error):
+                raise
+            raise ModelError(
+                f"The model cannot be differentiated with respect to its input ({str(error).splitlines()[0]}). "
+                "Use an attack without gradients: Square (scores) or HopSkipJump (labels)."
+            ) from error
+        self.backwards += len(gradient)
+        if self.judged:
+            asked = torch.ones_like(self.live.won) if self._asked is None else self._asked
+            gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            self.live.gradients += asked
+            self.live.blank += asked & ~gradient.flatten(1).any(dim=1)
+        return gradient
+
+    def jacobian(self, outputs: Float[Tensor, "b k"], theta: Candidates) -> Float[Tensor, "b k *theta"]:
+        """Gradient of each of k outputs, from one forward pass and k backward ones."""
+        last = outputs.shape[1] - 1
+        columns = [self.gradient(outputs[:, i], theta, retain=i < last) for i in range(last + 1)]
+        return torch.stack(columns, dim=1)
+
+    def submit(self, theta: Candidates) -> None:
+        """Offer a candidate whose gradient is not wanted, as the last iterate."""
+        if not self.judged:
+            self.answer = theta
+        elif self.access is Access.LABELS:
+            self.wins(theta)
+        else:
+            self.logits(theta.detach())
+
+    def retire(self, rows: Bool[Tensor, " b"]) -> None:
+        """Say that these rows can gain no more: they leave this stage of the game at the next yield."""
+        self.live.retired = self.live.retired | rows
+
+    def insist(self, confidence: float) -> None:
+        """Count only candidates that win by `confidence`, in the model's own logits."""
+        self.demand = confidence
+
+    # -- what the runner does ------------------------------------------------------------------------------------
+
+    def play(self, attack: Attack) -> None:
+        """Run the attack until it ends or the last row has left."""
+        run = self.stage(attack)
+        try:
+            rows = next(run)
+            while True:
+                kept = self._settle(rows)
+                rows = run.send(kept) if kept is not None else run.throw(Settled())
+        except StopIteration:
+            return
+
+    def stage(self, attack: Attack) -> Iterator[Rows]:
+        """Let `attack` play all undecided rows: how attacks are composed (`yield from game.stage(part)`)."""
+        before = self.threat, self.access, self.demand
+        self._enter(attack)
+        try:
+            if len(self.index):
+                yield from attack.run(self)
+        except Settled:
+            pass
+        finally:
+            self.threat, self.access, self.demand = before
+            self._stages += 1
+            self._deal()
+
+    def _enter(self, attack: Attack) -> None:
+        name = type(attack).__name__
+        self._stages += 1
+        self._deal()
+        self.model.require(attack.access, name, "Use one that needs less: Square (scores) or HopSkipJump (labels).")
+        if not isinstance(self.given, attack.threats):
+            known = ", ".join(t.__name__ for t in attack.threats)
+            raise InputError(
+                f"{name} searches {known}; got {self.given!r}. `saddlepoint list attacks` shows the others."
+            )
+        if not isinstance(self._goal, attack.goals):
+            known = ", ".join(g.__name__ for g in attack.goals)
+            raise InputError(f"{name} pursues {known}; got {type(self._goal).__name__}. Choose one of them.")
+        if attack.seeks is Seeks.BUDGET and self.given.reach == float("inf"):
+            raise InputError(
+                f"{name} searches a set of a given size, and {self.given!r} has none. "
+                "Give a radius, as in linf:8/255, or use a minimum-norm attack: DDN, DeepFool, CarliniWagner."
+            )
+        self.threat = self.given.unbounded() if attack.seeks is Seeks.MINIMUM else self.given
+        self.access = attack.access
+
+    def _deal(self) -> None:
+        """Put all undecided rows back into play, with the noise of a new stage."""
+        self._write_back()
+        self.all.retired = torch.zeros_like(self.all.retired)
+        done = self.all.spent
+        if self.stop is Stop.FIRST_WIN:
+            done = done | self.all.won
+        if self.judged:
+            done = done | self.all.already | self.all.broken
+        self._play_on((~done).nonzero().squeeze(1), self.all)
+
+    def _play_on(self, index: Int[Tensor, " r"], rows: Rows) -> None:
+        self.live = rows if rows is self.all and len(index) == len(self.all.x) else rows.select(index)
+        self.index = index if rows is self.all else self.index[index]
+        self.goal = self._goal if len(self.index) == len(self.all.x) else self._goal.select(self.index)
+        if rows is self.all:
+            self.noise = self._noise.select(self.index).fork(str(self._stages))
+        else:
+            self.noise = self.noise.select(index)
+
+    def _write_back(self) -> None:
+        if self.live is self.all:
+            return
+        for name in ("best", "key", *LEDGER):
+            getattr(self.all, name)[self.index] = getattr(self.live, name)
+
+    def _settle(self, rows: Rows) -> Rows | None:
+        """Let rows leave; None when nobody is left."""
+        leave = self.live.retired | self.live.spent
+        if self.stop is Stop.FIRST_WIN:
+            leave = leave | self.live.won
+        if not leave.any():
+            return rows
+        stay = (~leave).nonzero().squeeze(1)
+        self._write_back()
+        self._play_on(stay, self.live)
+        return rows.select(stay) if len(stay) else None
+
+    # -- counting and judging ------------------------------------------------------------------------------------
+
+    def _permit(self, access: Access) -> None:
+        if access > self.access:
+            raise AccessError(
+                f"The attack asked for {access.name.lower()} and declares {self.access.name.lower()} only. "
+                f"Set its class attribute `access = Access.{access.name}`."
+            )
+
+    def _look(self) -> None:
+        """Ask about the clean inputs: their logits, their scale, and which rows need no attack."""
+        rows = self.all
+        if self.model.access >= Access.SCORES:
+            with torch.no_grad():
+                logits = checked_logits(self.model.logits, rows.x)
+            rows.logits, rows.clean = logits, logits.argmax(1)
+            rows.broken = logits.isnan().any(1) | (logits == torch.inf).any(1)
+            self._goal = self._goal.bind(logits) if len(logits) else self._goal
+            rows.scale = natural_scale(logits) if self._goal.scale_free else torch.ones_like(logits[:, 0])
+            won = self._goal.reached(rows.clean) if self._goal.scale_free else self._goal.margin(logits) < 0
+        else:
+            self.model.require(self._goal.needs, type(self._goal).__name__, "Use Untargeted or Targeted.")
+            rows.clean = checked_answers(self.model, rows.x)
+            rows.broken = torch.zeros_like(rows.won)
+            won = self._goal.reached(rows.clean)
+        self.forwards += len(rows.x)
+        self.goal = self._goal
+        rows.already = won & ~rows.broken
+        rows.queries = rows.queries + 1
+
+    def _ask(
+        self,
+        theta: Tensor,
+        scores: bool,
+        population: bool,
+        where: Tensor | None,
+        apply: Callable[[Tensor, Tensor], Tensor] | None,
+    ) -> Tensor:
+        """Put candidates to the model in passes of at most `chunk`, judging each pass."""
+        b, m = len(theta), theta.shape[1] if population else 1
+        flat = theta.flatten(0, 1) if population else theta
+        chosen = self._charge(b, m, where)
+        rows = torch.arange(b, device=theta.device).repeat_interleave(m)
+        parts = (torch.arange(b * m, device=theta.device) if chosen is None else chosen).split(self.chunk)
+        answers = []
+        for part in parts:
+            whole = chosen is None and len(part) == b == b * m
+            of, theta_part = rows[part], flat if whole else flat[part]
+            x = self.live.x if whole else self.live.x[of]
+            goal = self.goal if whole else self.goal.select(of)
+            x_adv = (apply or self.threat.apply)(x, theta_part)
+            self.forwards += len(part)
+            if scores:
+                answer = checked_logits(self.model.logits, x_adv)
+                answer = answer / self.live.scale[of, None] if self.judged else answer
+            else:
+                answer = goal.reached(checked_answers(self.model, x_adv))
+            if self.judged:
+                self._judge(goal, of, x, x_adv.detach(), answer.detach())
+            answers.append(answer)
+        if chosen is None:
+            out = answers[0] if len(answers) == 1 else torch.cat(answers)
+        else:
+            # Whom nobody asks answers as the clean input does, which is not a win.
+            out = self.clean_logits[rows] if scores else torch.zeros_like(rows, dtype=torch.bool)
+            out = out.index_put((chosen,), torch.cat(answers)) if len(chosen) else out
+        return out.unflatten(0, (b, m)) if population else out
+
+    def _charge(self, b: int, m: int, where: Tensor | None) -> Int[Tensor, " f"] | None:
+        """Charge the rows for m candidates each; the flat numbers of those to ask about, or None for all."""
+        self._asked = where
+        if not self.judged:
+            return None
+        allowed = torch.full_like(self.live.queries, m) if where is None else where * m
+        if self.limit is not None:
+            allowed = allowed.minimum(self.limit - self.live.queries).clamp_min(0)
+        self.live.queries = self.live.queries + allowed
+        if self.limit is not None:
+            self.live.spent = self.live.queries >= self.limit
+        elif where is None:
+            return None
+        ranks = torch.arange(m, device=allowed.device)
+        chosen = (ranks < allowed[:, None]).flatten().nonzero().squeeze(1)
+        return None if len(chosen) == b * m else chosen
+
+    @torch.no_grad()
+    def _judge(self, goal: Goal, of: Int[Tensor, " f"], x: Tensor, x_adv: Tensor, answer: Tensor) -> None:
+        """Note broken answers, and keep the best admissible candidate of every row."""
+        live = self.live
+        if answer.dtype is torch.bool:
+            margin = torch.where(answer, -1.0, 1.0).to(x.dtype)
+        else:
+            margin = goal.margin(answer)
+            broken = answer.isnan().any(1) | (answer == torch.inf).any(1)
+            live.nonfinite = live.nonfinite.index_put((of,), broken, accumulate=True)
+            margin = margin.masked_fill(broken, torch.inf)
+        wanted = -self.demand / live.scale[of] if self.demand else 0.0
+        hopeful = margin < (wanted if self.seeks is Seeks.MINIMUM else live.key[of])
+        if not hopeful.any():
+            return
+        pick = hopeful.nonzero().squeeze(1)
+        of, x, x_adv, margin = of[pick], x[pick], x_adv[pick], margin[pick]
+        inside = self.given.contains(x, x_adv)
+        if self.seeks is Seeks.MINIMUM:
+            self._keep(of, x_adv, self.given.size(x, x_adv), inside)
+        else:
+            self._keep(of, x_adv, torch.where(inside, margin, torch.inf), inside & (margin < 0))
+
+    def _keep(self, of: Int[Tensor, " f"], x_adv: Tensor, key: Column, won: Bool[Tensor, " f"]) -> None:
+        """Keep candidates with a key below their row's; among equals the first, whatever the order of writes."""
+        live = self.live
+        lowest = live.key.scatter_reduce(0, of, key, "amin")
+        better = ((key == lowest[of]) & (key < live.key[of])).nonzero().squeeze(1)
+        if not len(better):
+            return
+        first = torch.full_like(live.queries, len(of)).scatter_reduce(0, of[better], better, "amin")
+        better = better[first[of[better]] == better]
+        target = of[better]
+        live.key = lowest
+        live.best = live.best.index_put((target,), x_adv[better])
+        live.won = live.won.index_put((target,), live.won[target] | won[better])
+
+    @torch.no_grad()
+    def verify(self) -> tuple[Tensor, Bool[Tensor, " n"], Int[Tensor, " n"]]:
+        """Clip the best candidates to the bounds and put them to the model once more.
+
+        Returns the candidates (x where there is none), which of them reach the goal, and the answers to them.
+        """
+        self._write_back()
+        rows = self.all
+        kept = rows.key.isfinite() & ~rows.already & ~rows.broken
+        best = torch.where(expand_as(kept, rows.x), rows.best, rows.x).clamp(*self.model.bounds)
+        holds, answers = torch.zeros_like(kept), rows.clean.clone()
+        for part in kept.nonzero().squeeze(1).split(self.chunk):
+            goal = self._goal.select(part)
+            if goal.scale_free:
+                answers[part] = checked_answers(self.model, best[part])
+                holds[part] = goal.reached(answers[part])
+            else:
+                logits = checked_logits(self.model.logits, best[part])
+                answers[part], holds[part] = logits.argmax(1), goal.margin(logits) < 0
+            self.forwards += len(part)
+        return best, holds & best.flatten(1).isfinite().all(1), answers
+
+
+def natural_scale(logits: Float[Tensor, "b k"]) -> Column:
+    """What to divide a row's logits by so that their largest lies NATURAL_SPREAD above their mean; 1 for flat rows."""
+    finite = logits.isfinite()
+    top = logits.masked_fill(~finite, -torch.inf).amax(1)
+    mean = logits.masked_fill(~finite, 0).sum(1) / finite.sum(1).clamp_min(1)
+    spread = top - mean
+    return torch.where(spread.isfinite() & (spread > 0), spread / NATURAL_SPREAD, 1).to(logits.dtype)
+
+
+def checked_logits(ask: Callable[[Tensor], Tensor], x: Tensor) -> Float[Tensor, "b k"]:
+    """The model's logits, or one ModelError naming what came instead."""
+    if not len(x):
+        return x.new_zeros(0, 2)
+    logits = ask(x)
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ModelError(
+            f"The model must return logits of shape ({len(x)}, classes); got {got} for a batch of {len(x)}."
+        )
+    if logits.shape[1] < 2:
+        raise ModelError(
+            "The model must score at least 2 classes; got 1 logit an example. "
+            "Wrap a one-logit binary network so that it returns torch.cat([-z, z], dim=1)."
+        )
+    if not logits.is_floating_point():
+        raise ModelError(
+            f"The model must return floating-point scores; got {logits.dtype}. Return its last layer's output."
+        )
+    return logits.to(x.dtype) if logits.dtype != x.dtype else logits
+
+
+def checked_answers(model: Model, x: Tensor) -> Int[Tensor, " b"]:
+    """The model's answers, or one ModelError."""
+    if not len(x):
+        return torch.zeros(0, dtype=torch.int64, device=x.device)
+    with torch.no_grad():
+        labels = model.labels(x)
+    if not isinstance(labels, Tensor) or tuple(labels.shape) != (len(x),) or labels.is_floating_point():
+        got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        raise ModelError(f"The model must return one integer label an example, shape ({len(x)},); got {got}.")
+    return labels.to(x.device)

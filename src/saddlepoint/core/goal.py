@@ -1,0 +1,184 @@
+"""When the attacker has won, and how far from it they are.
+
+Every loss is for the attacker to minimize, and no attack asks whether it is targeted: that is the goal's affair.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from saddlepoint.core.errors import ConfigError, InputError
+from saddlepoint.core.model import Access
+from saddlepoint.ops import losses
+
+Logits = Float[Tensor, "b *m k"]
+Loss = Float[Tensor, "b *m"]
+Labels = Int[Tensor, " b"]
+
+
+class Goal(ABC):
+    """What the attacker wants of every row.
+
+    Attributes:
+        needs: the access without which nobody can tell whether the goal is reached.
+        scale_free: whether it is blind to a positive factor on the logits, as answers are.
+    """
+
+    needs: ClassVar[Access] = Access.LABELS
+    scale_free: ClassVar[bool] = True
+
+    @abstractmethod
+    def reached(self, labels: Int[Tensor, "b *m"]) -> Bool[Tensor, "b *m"]:
+        """Whether answers mean victory."""
+
+    @abstractmethod
+    def margin(self, logits: Logits) -> Loss:
+        """Below zero exactly when won; a tie is not a win."""
+
+    @abstractmethod
+    def cross_entropy(self, logits: Logits) -> Loss:
+        """The cross entropy loss in its form that does not saturate (the log-odds), signed for the attacker."""
+
+    @abstractmethod
+    def dlr(self, logits: Logits) -> Loss:
+        """The difference of logits ratio of Croce and Hein, signed for the attacker."""
+
+    @abstractmethod
+    def select(self, index: Any) -> "Goal":
+        """The goal for some of the rows."""
+
+    def bind(self, clean: Float[Tensor, "b k"]) -> "Goal":
+        """The goal once the answers to the clean inputs are known."""
+        return self
+
+    def checked(self, rows: int, device: Any) -> "Goal":
+        """The goal on the device, or InputError when it does not fit the number of rows."""
+        return self
+
+
+def checked_labels(y: Tensor, rows: int, device: Any) -> Tensor:
+    """Labels (b,) on the device, or InputError."""
+    if not isinstance(y, Tensor):
+        raise InputError(f"Labels must be a tensor of class numbers; got {type(y).__name__}. Use torch.as_tensor(y).")
+    if y.is_floating_point() or y.is_complex() or (y.dtype.is_signed is False and str(y.dtype) == "torch.bool"):
+        raise InputError(f"Labels must be integers; got dtype {y.dtype}. Use y.long().")
+    if tuple(y.shape) != (rows,):
+        hint = " For one-hot labels use y.argmax(1)." if y.dim() == 2 else " Give one label an example."
+        raise InputError(f"Labels must have the shape ({rows},) of the batch; got {tuple(y.shape)}.{hint}")
+    return y.detach().to(device).long()
+
+
+def checked_range(y: Tensor, classes: int) -> None:
+    """Raise InputError when a label is not a class of the model."""
+    wrong = (y < 0) | (y >= classes)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise InputError(
+            f"Label {int(y[row])} at index {row} is not a class: the model has {classes} classes, 0 to {classes - 1}. "
+            "Number classes from 0, in the model's order."
+        )
+
+
+@dataclass(frozen=True)
+class _ClassGoal(Goal):
+    """A goal about one class a row."""
+
+    y: Labels
+
+    def select(self, index: Any) -> Self:
+        return replace(self, y=self.y[index])
+
+    def bind(self, clean: Float[Tensor, "b k"]) -> Self:
+        checked_range(self.y, clean.shape[1])
+        return self
+
+    def checked(self, rows: int, device: Any) -> Self:
+        return replace(self, y=checked_labels(self.y, rows, device))
+
+    def like(self, batch: Tensor) -> Tensor:
+        """The class of every row, with the population axis of `batch` (b, *m) if it has one."""
+        return self.y if batch.dim() == 1 else self.y[:, None].expand(batch.shape)
+
+
+@dataclass(frozen=True)
+class Untargeted(_ClassGoal):
+    """Any answer but `y` (b,)."""
+
+    def reached(self, labels: Int[Tensor, "b *m"]) -> Bool[Tensor, "b *m"]:
+        return labels != self.like(labels)
+
+    def margin(self, logits: Logits) -> Loss:
+        return losses.margin(logits, self.like(logits[..., 0]))
+
+    def cross_entropy(self, logits: Logits) -> Loss:
+        return losses.log_odds(logits, self.like(logits[..., 0]))
+
+    def dlr(self, logits: Logits) -> Loss:
+        return losses.ratio(self.margin(logits), logits)
+
+
+@dataclass(frozen=True)
+class Targeted(_ClassGoal):
+    """The answer `y` (b,), a class that the attacker chose."""
+
+    def reached(self, labels: Int[Tensor, "b *m"]) -> Bool[Tensor, "b *m"]:
+        return labels == self.like(labels)
+
+    def margin(self, logits: Logits) -> Loss:
+        return -losses.margin(logits, self.like(logits[..., 0]))
+
+    def cross_entropy(self, logits: Logits) -> Loss:
+        return -losses.log_odds(logits, self.like(logits[..., 0]))
+
+    def dlr(self, logits: Logits) -> Loss:
+        return losses.targeted_ratio(self.margin(logits), logits)
+
+
+@dataclass(frozen=True)
+class LeastLikely(Goal):
+    """The class that the model thinks least likely for the clean input (Kurakin et al., 2017), fixed before the attack."""
+
+    needs: ClassVar[Access] = Access.SCORES
+
+    def bind(self, clean: Float[Tensor, "b k"]) -> Targeted:
+        return Targeted(clean.argmin(dim=1))
+
+    def select(self, index: Any) -> Self:
+        return self
+
+    def _unbound(self, _: Any) -> Any:
+        raise InputError("LeastLikely names its classes from the clean logits; call bind(logits) before asking it.")
+
+    reached = margin = cross_entropy = dlr = _unbound
+
+
+@dataclass(frozen=True)
+class ReduceConfidence(_ClassGoal):
+    """Probability of class `y` (b,) below a bound: the mildest of the four goals of Papernot et al. (2016).
+
+    It is about probabilities, so it alone does depend on the scale of the logits.
+    """
+
+    below: float = 0.5
+    needs: ClassVar[Access] = Access.SCORES
+    scale_free: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.below < 1:
+            raise ConfigError(f"ReduceConfidence.below is a probability between 0 and 1; got {self.below!r}.")
+
+    def reached(self, labels: Int[Tensor, "b *m"]) -> Bool[Tensor, "b *m"]:
+        raise InputError("ReduceConfidence cannot be judged by labels. Use a model that gives scores.")
+
+    def margin(self, logits: Logits) -> Loss:
+        y = self.like(logits[..., 0])
+        return logits.log_softmax(-1).gather(-1, y.unsqueeze(-1)).squeeze(-1).exp() - self.below
+
+    def cross_entropy(self, logits: Logits) -> Loss:
+        return losses.log_odds(logits, self.like(logits[..., 0]))
+
+    def dlr(self, logits: Logits) -> Loss:
+        return losses.ratio(losses.margin(logits, self.like(logits[..., 0])), logits)

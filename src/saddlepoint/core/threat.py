@@ -1,0 +1,60 @@
+"""The set of inputs an attacker may make out of `x`, with its geometry."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from saddlepoint.core.errors import InputError
+from saddlepoint.core.noise import Noise
+
+Bounds = tuple[float, float]
+Batch = Float[Tensor, "b *shape"]
+Theta = Float[Tensor, "b *theta"]
+
+
+class Threat(ABC):
+    """A set of transformations of `x`, described by a parameter theta of any shape.
+
+    For a norm ball theta is the additive change delta; for a patch its content and place; for a rotation an angle.
+    """
+
+    @abstractmethod
+    def zero(self, x: Batch) -> Theta:
+        """The theta that changes nothing."""
+
+    @abstractmethod
+    def start(self, x: Batch, noise: Noise, bounds: Bounds) -> Theta:
+        """A random theta, uniform in the set, then projected onto the bounds of the model."""
+
+    @abstractmethod
+    def apply(self, x: Batch, theta: Theta) -> Batch:
+        """The adversarial input."""
+
+    @abstractmethod
+    def project(self, x: Batch, theta: Theta, bounds: Bounds) -> Theta:
+        """The nearest theta whose result is in the set and within the bounds."""
+
+    @abstractmethod
+    def steepest(self, gradient: Theta) -> Theta:
+        """The direction of steepest ascent, one unit of the threat's own geometry long; zero where the gradient is."""
+
+    @abstractmethod
+    def size(self, x: Batch, x_adv: Batch) -> Float[Tensor, " b"]:
+        """How large the change is, in the units of `reach`."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> float:
+        """The largest size in the set."""
+
+    def unbounded(self) -> "Threat":
+        """The same geometry without a radius: what a minimum-norm attack searches.
+
+        Raises InputError where the set has no radius to give up.
+        """
+        raise InputError(f"{type(self).__name__} has no radius, so an attack cannot minimize it. Use PGD or Square.")
+
+    def contains(self, x: Batch, x_adv: Batch) -> Bool[Tensor, " b"]:
+        """Whether `x_adv` is in the set, up to rounding: 1e-6, or 1e-6 of the radius where that is more."""
+        return self.size(x, x_adv) <= self.reach + 1e-6 * max(1.0, self.reach)

@@ -1,0 +1,1 @@
+"""Tensor functions that know nothing of attacks: norms, projections, losses, statistics."""

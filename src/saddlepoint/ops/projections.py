@@ -1,0 +1,77 @@
+"""Nearest points, in the Euclidean sense, of a ball intersected with a box around the origin.
+
+All take `delta` (b, *shape) and the box `low <= 0 <= high` of the same shape, and return the exact projection, so that
+a step which the box cuts short is used up along the other coordinates.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saddlepoint.ops.norms import expand_as, l1, l2, pixels
+
+Rows = Float[Tensor, "b *shape"]
+
+
+def onto_linf(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
+    """Coordinate by coordinate."""
+    return delta.clamp(-eps, eps).clamp(low, high)
+
+
+def onto_l2(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
+    """The projection is clip(s * delta) for one s in [0, 1] a row; s is found by fixing the clipped coordinates.
+
+    Variable fixing for the continuous quadratic knapsack: Bitran and Hax, "Disaggregation and resource allocation
+    using convex knapsack problems with bounded variables", Management Science 27(4), 1981. Every round either adds a
+    coordinate to the clipped set or ends, so the loop is finite; two to five rounds are usual.
+    """
+    clipped = delta.clamp(low, high)
+    outside = l2(clipped) > eps
+    if not outside.any():
+        return clipped
+    room = torch.where(delta > 0, high, -low).abs()
+    fixed = torch.zeros_like(delta, dtype=torch.bool)
+    while True:
+        spent = torch.where(fixed, room, 0).flatten(1).square().sum(1)
+        free = torch.where(fixed, 0, delta).flatten(1).square().sum(1)
+        scale = ((eps**2 - spent).clamp_min(0) / free.clamp_min(torch.finfo(delta.dtype).tiny)).sqrt().clamp_max(1)
+        now_fixed = delta.abs() * expand_as(scale, delta) > room
+        if not (now_fixed & ~fixed)[outside].any():
+            break
+        fixed = fixed | now_fixed
+    scale = torch.where(outside, scale, 1)
+    return (delta * expand_as(scale, delta)).clamp(low, high)
+
+
+def onto_l1(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
+    """Soft threshold, clipped to the box; the threshold is read off the sorted breakpoints.
+
+    Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers", ICML 2021.
+    """
+    clipped = delta.clamp(low, high)
+    outside = l1(clipped) > eps
+    if not outside.any():
+        return clipped
+    magnitude = delta.abs().flatten(1)
+    room = torch.where(delta > 0, high, -low).abs().flatten(1)
+    # As the threshold falls from a coordinate's |delta|, the coordinate grows until it has used its room.
+    breakpoints, order = torch.cat([magnitude, (magnitude - room).clamp_min(0)], dim=1).sort(dim=1, descending=True)
+    slope = torch.where(order < magnitude.shape[1], 1.0, -1.0).to(delta.dtype).cumsum(dim=1)
+    gaps = breakpoints - torch.cat([breakpoints[:, 1:], torch.zeros_like(breakpoints[:, :1])], dim=1)
+    norm = (slope * gaps).cumsum(dim=1)  # l1 norm when the threshold reaches the next breakpoint
+    at = (norm < eps).sum(dim=1, keepdim=True).clamp_max(norm.shape[1] - 1)
+    before = torch.where(at > 0, norm.gather(1, (at - 1).clamp_min(0)), 0)
+    threshold = breakpoints.gather(1, at) - (eps - before) / slope.gather(1, at).clamp_min(1)
+    shrunk = (magnitude - threshold.clamp_min(0)).clamp_min(0).minimum(room).view_as(delta) * delta.sign()
+    return torch.where(expand_as(outside, delta), shrunk.clamp(low, high), clipped)
+
+
+def onto_l0(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
+    """Keep the pixels that save the most squared distance, clipped to the box; zero the others."""
+    clipped = delta.clamp(low, high)
+    saved = pixels(delta.square() - (delta - clipped).square()).sum(dim=1)  # (b, pixels)
+    if eps >= saved.shape[1]:
+        return clipped
+    keep = torch.zeros_like(saved, dtype=torch.bool)
+    keep.scatter_(1, saved.topk(int(eps), dim=1).indices, True)
+    return (pixels(clipped) * keep.unsqueeze(1)).view_as(delta)

@@ -1,0 +1,50 @@
+"""Searches over features."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Column = Float[Tensor, "b d"]
+PAIRS_AT_ONCE = 1 << 24
+
+
+def best_pair(
+    alpha: Column, beta: Column, allowed: Bool[Tensor, "b d"]
+) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"], Bool[Tensor, " b"]]:
+    """The pair p != q of allowed features with the largest -(a_p + a_q)(b_p + b_q), a sum above and b sum below zero.
+
+    Returns p, q, and whether such a pair exists. Exact, in memory linear in d: with u = alpha and v = -beta the score grows
+    in both sums, so a feature that two others beat in both u and v is in no pair that is better than one without it, and
+    only the first two Pareto layers need to be paired.
+    """
+    u = alpha.masked_fill(~allowed, -torch.inf)
+    v = (-beta).masked_fill(~allowed, -torch.inf)
+    by_v = v.argsort(dim=1, descending=True, stable=True)
+    order = by_v.gather(1, u.gather(1, by_v).argsort(dim=1, descending=True, stable=True))
+    u, v = u.gather(1, order), v.gather(1, order)
+    first = _front(v)
+    layers = first | _front(v.masked_fill(first, -torch.inf))
+    width = max(2, int(layers.sum(1).max()) if len(layers) else 2)
+    kept = layers.float().topk(min(width, u.shape[1]), dim=1).indices
+    keep = layers.gather(1, kept)
+    u = u.gather(1, kept).masked_fill(~keep, -torch.inf)
+    v = v.gather(1, kept).masked_fill(~keep, -torch.inf)
+    best, place = [u.new_zeros(0)], [kept.new_zeros(0)]
+    upper = torch.ones(kept.shape[1], kept.shape[1], dtype=torch.bool, device=u.device).triu(1)
+    for part in torch.arange(len(u)).split(max(1, PAIRS_AT_ONCE // kept.shape[1] ** 2)):
+        a, b = u[part, :, None] + u[part, None, :], v[part, :, None] + v[part, None, :]
+        score = torch.where((a > 0) & (b > 0) & upper, a * b, -torch.inf).flatten(1)
+        most = score.max(dim=1)
+        best.append(most.values)
+        place.append(most.indices)
+    score, at = torch.cat(best), torch.cat(place)
+    found = order.gather(1, kept)
+    p = found.gather(1, (at // kept.shape[1])[:, None]).squeeze(1)
+    q = found.gather(1, (at % kept.shape[1])[:, None]).squeeze(1)
+    return p, q, score.isfinite()
+
+
+def _front(v: Column) -> Bool[Tensor, "b d"]:
+    """Entries that exceed everything before them in their row."""
+    before = torch.cat([torch.full_like(v[:, :1], -torch.inf), v.cummax(dim=1).values[:, :-1]], dim=1)
+    return v > before
