@@ -10,9 +10,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     found = registry("attack").classes
     if name not in found:
-        raise AttributeError(
-            f"module 'saddlepoint.attacks' has no attribute {name!r}; it has {', '.join(sorted(found))}"
-        )
+        raise AttributeError(f"module 'saddlepoint.attacks' has no attribute {name!r}; it has {', '.join(sorted(found))}")
     return found[name]
 
 

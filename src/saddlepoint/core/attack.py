@@ -46,7 +46,6 @@ class Attack(ABC):
         paper: where it comes from.
         threats: the kinds of threat it can search.
         goals: the kinds of goal it can pursue.
-        cost: forward (f) and backward (b) passes a row at the default settings, in words.
         slack: the laws' promise: it succeeds on a half-space once the radius is `slack` times the exact distance, and a
             minimum-norm attack comes within that factor of the optimum.
     """
@@ -56,8 +55,11 @@ class Attack(ABC):
     paper: ClassVar[Paper]
     threats: ClassVar[tuple[type[Threat], ...]] = (Threat,)
     goals: ClassVar[tuple[type[Goal], ...]] = (Untargeted, Targeted, LeastLikely, ReduceConfidence)
-    cost: ClassVar[str]
     slack: ClassVar[float] = 1.05
+
+    @abstractmethod
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        """Forward and backward passes a row, at most, for inputs of that many features and so many classes."""
 
     @abstractmethod
     def run(self, game: "Game") -> Iterator[Rows]:

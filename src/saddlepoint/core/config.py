@@ -67,7 +67,7 @@ def _validated(cls: type[R], *, kw_only: bool) -> type[R]:
 def _sentence(cls: type, error: pydantic.ValidationError) -> str:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
-    known = [f for f in inspect.get_annotations(cls)]
+    known = list(inspect.get_annotations(cls))
     if first["type"] == "unexpected_keyword_argument":
         return f"{cls.__name__} has no field {name!r}.{did_you_mean(name, known)} Its fields: {', '.join(known) or 'none'}."
     if first["type"] == "missing_argument":

@@ -255,9 +255,7 @@ class Game:
         self.model.require(attack.access, name, "Use one that needs less: Square (scores) or HopSkipJump (labels).")
         if not isinstance(self.given, attack.threats):
             known = ", ".join(t.__name__ for t in attack.threats)
-            raise InputError(
-                f"{name} searches {known}; got {self.given!r}. `saddlepoint list attacks` shows the others."
-            )
+            raise InputError(f"{name} searches {known}; got {self.given!r}. `saddlepoint list attacks` shows the others.")
         if not isinstance(self._goal, attack.goals):
             known = ", ".join(g.__name__ for g in attack.goals)
             raise InputError(f"{name} pursues {known}; got {type(self._goal).__name__}. Choose one of them.")
@@ -468,18 +466,14 @@ def checked_logits(ask: Callable[[Tensor], Tensor], x: Tensor) -> Float[Tensor, 
     logits = ask(x)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(
-            f"The model must return logits of shape ({len(x)}, classes); got {got} for a batch of {len(x)}."
-        )
+        raise ModelError(f"The model must return logits of shape ({len(x)}, classes); got {got} for a batch of {len(x)}.")
     if logits.shape[1] < 2:
         raise ModelError(
             "The model must score at least 2 classes; got 1 logit an example. "
             "Wrap a one-logit binary network so that it returns torch.cat([-z, z], dim=1)."
         )
     if not logits.is_floating_point():
-        raise ModelError(
-            f"The model must return floating-point scores; got {logits.dtype}. Return its last layer's output."
-        )
+        raise ModelError(f"The model must return floating-point scores; got {logits.dtype}. Return its last layer's output.")
     return logits.to(x.dtype) if logits.dtype != x.dtype else logits
 
 

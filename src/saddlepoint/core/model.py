@@ -61,7 +61,5 @@ def checked_bounds(bounds: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         raise InputError(f"bounds must be a pair (low, high); got {bounds!r}. Images in [0, 1] have (0, 1).") from None
     if not (low < high and abs(low) < float("inf") and high < float("inf")):
-        raise InputError(
-            f"bounds must be finite with low < high; got ({low:g}, {high:g}). Images in [0, 1] have (0, 1)."
-        )
+        raise InputError(f"bounds must be finite with low < high; got ({low:g}, {high:g}). Images in [0, 1] have (0, 1).")
     return low, high

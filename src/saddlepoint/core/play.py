@@ -140,18 +140,14 @@ def maximize(model: Model, x: Tensor, goal: Goal, threat: Threat, method: Attack
     game = Game(model, x, goal, threat, noise=noise, seeks=method.seeks, stop=Stop.NEVER, judged=False, chunk=len(x))
     game.play(method)
     if game.answer is None:
-        raise InputError(
-            f"{type(method).__name__} submits no last iterate, so it cannot train a model. Use PGD or FGSM."
-        )
+        raise InputError(f"{type(method).__name__} submits no last iterate, so it cannot train a model. Use PGD or FGSM.")
     return threat.apply(x, game.answer.detach()).clamp(*model.bounds)
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception is an allocation that failed, on any device."""
     text = str(error).lower()
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in text or "can't allocate" in text
-    )
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in text or "can't allocate" in text
 
 
 def _batches(n: int, batch: int) -> Iterator[slice]:

@@ -30,9 +30,7 @@ class CallableModel(Model):
         returns: Literal["logits", "probabilities", "labels"] = "logits",
     ) -> None:
         if not callable(function):
-            raise InputError(
-                f"CallableModel needs a function; got {function!r:.80}. Wrap a torch module in TorchModel."
-            )
+            raise InputError(f"CallableModel needs a function; got {function!r:.80}. Wrap a torch module in TorchModel.")
         if returns not in ("logits", "probabilities", "labels"):
             raise InputError(f"returns must be 'logits', 'probabilities' or 'labels'; got {returns!r}.")
         self.function, self.returns = function, returns

@@ -24,9 +24,7 @@ class SklearnModel(CallableModel):
     def __init__(self, estimator: Any, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
         if not hasattr(estimator, "predict") or not hasattr(estimator, "classes_"):
             name = type(estimator).__name__
-            raise InputError(
-                f"SklearnModel needs a fitted classifier; got {name} without classes_. Call {name}.fit(x, y)."
-            )
+            raise InputError(f"SklearnModel needs a fitted classifier; got {name} without classes_. Call {name}.fit(x, y).")
         self.estimator = estimator
         if hasattr(estimator, "predict_proba"):
             super().__init__(lambda x: estimator.predict_proba(x.reshape(len(x), -1)), bounds, "probabilities")

@@ -120,6 +120,6 @@ def _logits_of(output: Any) -> Tensor:
         return output[0]
     keys = f" with keys {list(output)}" if isinstance(output, Mapping) else ""
     raise ModelError(
-        f"The model returned {type(output).__name__}{keys}; expected logits, or a tuple or mapping of 'logits' that has them. "
+        f"The model returned {type(output).__name__}{keys}; expected logits, or a tuple or mapping that has them. "
         "Wrap the network so that it returns its logits."
     )

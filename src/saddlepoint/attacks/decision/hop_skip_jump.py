@@ -40,7 +40,6 @@ class HopSkipJump(Attack):
     access: ClassVar = Access.LABELS
     seeks: ClassVar = Seeks.MINIMUM
     threats: ClassVar = (L2, Linf)
-    cost: ClassVar = "about 18 000 f"
     slack: ClassVar = 1.25
     paper: ClassVar = Paper(
         key="chen2020hopskipjumpattack",
@@ -55,6 +54,15 @@ class HopSkipJump(Attack):
     most_evaluations: Count = 10_000
     gamma: StepSize = 1.0
     attempts: Count = 100
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        searches = 10 + math.ceil(2 * math.log2(features)) * (self.steps + 1)
+        estimates = sum(self.evaluations(t) for t in range(1, self.steps + 1))
+        return self.attempts + searches + estimates + HALVINGS * self.steps, 0
+
+    def evaluations(self, t: int) -> int:
+        """Queries of the t-th estimate."""
+        return int(min(self.first_evaluations * math.sqrt(t), self.most_evaluations))
 
     def run(self, game: Game) -> Iterator[Rows]:
         low, high = game.model.bounds
@@ -78,14 +86,9 @@ class HopSkipJump(Attack):
         rows.point = boundary(game, rows.point, threshold, flat)
         for t in range(1, self.steps + 1):
             rows = yield rows
-            reach = (
-                0.1 * (high - low)
-                if t == 1
-                else threshold * rows.distance * (features if flat else math.sqrt(features))
-            )
+            reach = 0.1 * (high - low) if t == 1 else threshold * rows.distance * (features if flat else math.sqrt(features))
             radius = torch.as_tensor(reach, dtype=game.x.dtype, device=game.x.device).expand(len(game.x))
-            evaluations = int(min(self.first_evaluations * math.sqrt(t), self.most_evaluations))
-            rows.normal = normal(game, rows.point, radius, evaluations, flat)
+            rows.normal = normal(game, rows.point, radius, self.evaluations(t), flat)
             rows = yield rows
             rows.distance = game.threat.size(game.x, rows.point)
             direction = rows.normal.sign() if flat else rows.normal
@@ -127,11 +130,7 @@ def normal(game: Game, point: Tensor, radius: Tensor, evaluations: int, flat: bo
     votes = torch.zeros_like(radius)
     for done in range(0, evaluations, part):
         shape = (min(part, evaluations - done), *point.shape[1:])
-        u = (
-            game.noise.uniform(*shape, dtype=point.dtype) * 2 - 1
-            if flat
-            else game.noise.normal(*shape, dtype=point.dtype)
-        )
+        u = game.noise.uniform(*shape, dtype=point.dtype) * 2 - 1 if flat else game.noise.normal(*shape, dtype=point.dtype)
         u = u / u.flatten(2).norm(dim=2).view(*u.shape[:2], *(1,) * (u.dim() - 2))
         probe = (point[:, None] + expand_as(radius, u) * u).clamp(low, high)
         u = (probe - point[:, None]) / expand_as(radius.clamp_min(1e-30), u)

@@ -25,7 +25,6 @@ class Cascade(Attack):
     """
 
     seeks: ClassVar = Seeks.BUDGET
-    cost: ClassVar = "the sum of its parts, each on the rows still unbroken"
     paper: ClassVar[Paper] = APGD.paper
     attacks: tuple[Attack, ...] = (APGD(), APGD(targets=9), Square())
 
@@ -39,6 +38,10 @@ class Cascade(Attack):
     @property
     def access(self) -> Access:  # type: ignore[override]  # known from the parts, not from the class
         return max(attack.access for attack in self.attacks)
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        parts = [attack.passes(features, classes) for attack in self.attacks]
+        return sum(f for f, _ in parts), sum(b for _, b in parts)
 
     def run(self, game: Game) -> Iterator[Rows]:
         for attack in self.attacks:

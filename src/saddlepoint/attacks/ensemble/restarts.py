@@ -20,7 +20,6 @@ class Restarts(Attack):
         restarts: how often.
     """
 
-    cost: ClassVar = "restarts times that of its part, on the rows still unbroken"
     paper: ClassVar = PGD.paper
     attack: Attack = PGD()
     restarts: Count = 10
@@ -36,6 +35,10 @@ class Restarts(Attack):
     @property
     def threats(self) -> tuple[type[Threat], ...]:  # type: ignore[override]
         return self.attack.threats
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        forwards, backwards = self.attack.passes(features, classes)
+        return forwards * self.restarts, backwards * self.restarts
 
     def run(self, game: Game) -> Iterator[Rows]:
         for _ in range(self.restarts):

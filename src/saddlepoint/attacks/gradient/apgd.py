@@ -40,7 +40,6 @@ class APGD(Attack):
     access: ClassVar = Access.GRADIENTS
     seeks: ClassVar = Seeks.BUDGET
     threats: ClassVar = (Linf, L2)
-    cost: ClassVar = "101 f, 100 b; 9 times that with targets=9"
     paper: ClassVar = Paper(
         key="croce2020reliable",
         title="Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
@@ -53,6 +52,10 @@ class APGD(Attack):
     loss: Literal["cross_entropy", "dlr", "margin"] = "cross_entropy"
     targets: Count | None = None
     rho: Share = 0.75
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        searches = min(self.targets or 1, classes - 1)
+        return (self.steps + 1) * searches + 1, self.steps * searches
 
     def run(self, game: Game) -> Iterator[Rows]:
         if self.targets is None or not isinstance(game.goal, Untargeted):

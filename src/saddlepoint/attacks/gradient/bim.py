@@ -30,7 +30,6 @@ class BIM(Attack):
     access: ClassVar = Access.GRADIENTS
     seeks: ClassVar = Seeks.BUDGET
     threats: ClassVar = (Linf,)
-    cost: ClassVar = "min(eps + 4, 1.25 eps) f and b, eps in gray levels"
     paper: ClassVar = Paper(
         key="kurakin2017adversarial",
         title="Adversarial Examples in the Physical World",
@@ -41,6 +40,10 @@ class BIM(Attack):
     )
     steps: Count | None = None
     step_size: StepSize | None = None
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        steps = self.steps or 259
+        return steps + 2, steps
 
     def run(self, game: Game) -> Iterator[Rows]:
         low, high = game.model.bounds

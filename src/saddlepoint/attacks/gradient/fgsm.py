@@ -26,7 +26,6 @@ class FGSM(Attack):
 
     access: ClassVar = Access.GRADIENTS
     seeks: ClassVar = Seeks.BUDGET
-    cost: ClassVar = "2 f, 1 b"
     paper: ClassVar = Paper(
         key="goodfellow2015explaining",
         title="Explaining and Harnessing Adversarial Examples",
@@ -36,6 +35,9 @@ class FGSM(Attack):
         arxiv="1412.6572",
     )
     loss: Literal["cross_entropy", "margin", "dlr"] = "cross_entropy"
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        return 2, 1
 
     def run(self, game: Game) -> Iterator[Rows]:
         theta = game.start(random=False).requires_grad_()

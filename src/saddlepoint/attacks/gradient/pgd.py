@@ -28,7 +28,6 @@ class PGD(Attack):
 
     access: ClassVar = Access.GRADIENTS
     seeks: ClassVar = Seeks.BUDGET
-    cost: ClassVar = "41 f, 40 b"
     paper: ClassVar = Paper(
         key="madry2018towards",
         title="Towards Deep Learning Models Resistant to Adversarial Attacks",
@@ -41,6 +40,9 @@ class PGD(Attack):
     step_size: StepSize | None = None
     random_start: bool = True
     loss: Literal["margin", "cross_entropy", "dlr"] = "margin"
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        return self.steps + 2, self.steps
 
     def run(self, game: Game) -> Iterator[Rows]:
         step_size = self.step_size or 2.5 * game.threat.reach / self.steps

@@ -49,7 +49,6 @@ class CarliniWagner(Attack):
     seeks: ClassVar = Seeks.MINIMUM
     threats: ClassVar = (L2,)
     goals: ClassVar = (Untargeted, Targeted, LeastLikely)
-    cost: ClassVar = "about 240 f and b; up to 9000 in the paper's setting"
     slack: ClassVar = 1.1
     paper: ClassVar = Paper(
         key="carlini2017towards",
@@ -67,6 +66,11 @@ class CarliniWagner(Attack):
     objective: Literal["f1", "f2", "f3", "f4", "f5", "f6", "f7"] = "f6"
     abort_early: bool = True
     start: Attack | None = DDN(steps=40)
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        first = self.start.passes(features, classes) if self.start else (0, 0)
+        steps = self.searches * self.steps
+        return first[0] + steps + 1, first[1] + steps + 1
 
     def run(self, game: Game) -> Iterator[Rows]:
         game.insist(self.confidence)

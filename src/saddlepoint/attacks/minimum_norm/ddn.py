@@ -34,13 +34,12 @@ class DDN(Attack):
     access: ClassVar = Access.GRADIENTS
     seeks: ClassVar = Seeks.MINIMUM
     threats: ClassVar = (L2,)
-    cost: ClassVar = "101 f, 100 b"
     slack: ClassVar = 1.1
     paper: ClassVar = Paper(
         key="rony2019decoupling",
         title="Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and Defenses",
-        authors="Rony, J{\\'e}r{\\^o}me and Hafemann, Luiz G. and Oliveira, Luiz S. and Ben Ayed, Ismail and Sabourin, Robert"
-        " and Granger, Eric",
+        authors="Rony, J{\\'e}r{\\^o}me and Hafemann, Luiz G. and Oliveira, Luiz S. and Ben Ayed, Ismail"
+        " and Sabourin, Robert and Granger, Eric",
         year=2019,
         venue="IEEE Conference on Computer Vision and Pattern Recognition",
         arxiv="1811.09600",
@@ -49,6 +48,9 @@ class DDN(Attack):
     gamma: Share = 0.05
     first_radius: StepSize = 1.0
     levels: Annotated[int, Field(ge=2)] | None = None
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        return self.steps + 2, self.steps
 
     def run(self, game: Game) -> Iterator[Rows]:
         low, high = game.model.bounds

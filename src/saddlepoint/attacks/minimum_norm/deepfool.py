@@ -37,7 +37,6 @@ class DeepFool(Attack):
     seeks: ClassVar = Seeks.MINIMUM
     threats: ClassVar = (L2, Linf)
     goals: ClassVar = (Untargeted, Targeted, LeastLikely)
-    cost: ClassVar = "1 f and 9 b a linearization, usually under 10 of them"
     paper: ClassVar = Paper(
         key="moosavi2016deepfool",
         title="DeepFool: a Simple and Accurate Method to Fool Deep Neural Networks",
@@ -49,6 +48,9 @@ class DeepFool(Attack):
     steps: Count = 50
     candidates: Annotated[int, Field(ge=2)] = 10
     overshoot: Annotated[float, Field(ge=0)] = 0.02
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        return self.steps + 2, self.steps * (min(self.candidates, classes) - 1)
 
     def run(self, game: Game) -> Iterator[Rows]:
         rows = Rows(change=game.start(random=False), classes=self.classes(game))

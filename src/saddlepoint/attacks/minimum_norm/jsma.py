@@ -37,12 +37,12 @@ class JSMA(Attack):
     seeks: ClassVar = Seeks.MINIMUM
     threats: ClassVar = (L0,)
     goals: ClassVar = (Untargeted, Targeted, LeastLikely)
-    cost: ClassVar = "1 f and 2 b a pair of features"
     slack: ClassVar = 2.0
     paper: ClassVar = Paper(
         key="papernot2016limitations",
         title="The Limitations of Deep Learning in Adversarial Settings",
-        authors="Papernot, Nicolas and McDaniel, Patrick and Jha, Somesh and Fredrikson, Matt and Celik, Z. Berkay and Swami, Ananthram",
+        authors="Papernot, Nicolas and McDaniel, Patrick and Jha, Somesh and Fredrikson, Matt and Celik, Z. Berkay"
+        " and Swami, Ananthram",
         year=2016,
         venue="IEEE European Symposium on Security and Privacy",
         arxiv="1511.07528",
@@ -50,12 +50,20 @@ class JSMA(Attack):
     theta: Annotated[float, Field(ge=-1, le=1)] = 1.0
     max_distortion: Share = 0.145
 
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        pairs = self.pairs(features)
+        return pairs + 2, 2 * pairs
+
+    def pairs(self, features: int) -> int:
+        """How many pairs may change."""
+        return max(1, math.floor(self.max_distortion * features / 2))
+
     def run(self, game: Game) -> Iterator[Rows]:
         low, high = game.model.bounds
         theta = self.theta * (high - low)
         toward = (1 if isinstance(game.goal, Targeted) else -1) * math.copysign(1, theta)
         rows = Rows(delta=game.start(random=False))
-        for _ in range(max(1, math.floor(self.max_distortion * game.x[0].numel() / 2))):
+        for _ in range(self.pairs(game.x[0].numel())):
             delta = rows.delta.requires_grad_()
             logits = game.logits(delta)
             wanted = of_class(logits, game.goal.y)  # type: ignore[attr-defined]  # all goals of this attack have one

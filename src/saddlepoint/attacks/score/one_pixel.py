@@ -35,7 +35,6 @@ class OnePixel(Attack):
     access: ClassVar = Access.SCORES
     seeks: ClassVar = Seeks.BUDGET
     threats: ClassVar = (L0,)
-    cost: ClassVar = "up to 40 400 f"
     slack: ClassVar = 3.0
     paper: ClassVar = Paper(
         key="su2019one",
@@ -48,6 +47,9 @@ class OnePixel(Attack):
     population: Annotated[int, Field(ge=4)] = 400
     generations: Count = 100
     weight: StepSize = 0.5
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        return self.population * (self.generations + 1) + 1, 0
 
     def run(self, game: Game) -> Iterator[Rows]:
         c, h, w = as_image(game.x)

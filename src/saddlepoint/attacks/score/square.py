@@ -34,7 +34,6 @@ class Square(Attack):
     access: ClassVar = Access.SCORES
     seeks: ClassVar = Seeks.BUDGET
     threats: ClassVar = (Linf, L2)
-    cost: ClassVar = "up to 5000 f"
     slack: ClassVar = 2.0
     paper: ClassVar = Paper(
         key="andriushchenko2020square",
@@ -47,6 +46,9 @@ class Square(Attack):
     steps: Count = 5000
     first_share: Share = 0.8
     rescale: bool = False
+
+    def passes(self, features: int, classes: int) -> tuple[int, int]:
+        return self.steps + 2, 0
 
     def run(self, game: Game) -> Iterator[Rows]:
         c, h, w = as_image(game.x)
@@ -98,9 +100,7 @@ def linf_proposal(game: Game, delta: Tensor, share: float) -> Tensor:
     height, width = window(share, h, w)
     top, left = corner(game, height, width, h, w)
     ys, xs = torch.arange(h, device=delta.device), torch.arange(w, device=delta.device)
-    inside = ((ys >= top) & (ys < top + height))[:, None, :, None] & ((xs >= left) & (xs < left + width))[
-        :, None, None, :
-    ]
+    inside = ((ys >= top) & (ys < top + height))[:, None, :, None] & ((xs >= left) & (xs < left + width))[:, None, None, :]
     sign = game.noise.sign(c, 1, 1, dtype=delta.dtype)
     return torch.where(inside, game.threat.reach * sign, delta)
 

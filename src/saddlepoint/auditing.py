@@ -1,0 +1,334 @@
+"""The audit: from a model and data to records, a verdict and a report, in one call."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saddlepoint.attacks.gradient.pgd import PGD
+from saddlepoint.core.attack import Attack
+from saddlepoint.core.config import digest, to_config
+from saddlepoint.core.errors import InputError
+from saddlepoint.core.game import checked_answers, checked_logits
+from saddlepoint.core.model import Access, Model
+from saddlepoint.core.play import as_attack, as_threat, checked_inputs
+from saddlepoint.core.threat import Threat
+from saddlepoint.data import Arrays, DataSet, load, picked
+from saddlepoint.evaluation.engine import Chunk, chunks, execute
+from saddlepoint.evaluation.presets import preset_tasks
+from saddlepoint.evaluation.run import Run
+from saddlepoint.evaluation.spec import Spec, Subject, environment, file_digest, weights_digest
+from saddlepoint.evaluation.store import Store
+from saddlepoint.models.resolve import resolve
+from saddlepoint.models.torch import TorchModel
+from saddlepoint.models.train import Trainer, load_weights, save_weights, seeded
+from saddlepoint.models.zoo import SmallCNN
+from saddlepoint.report import write_report
+from saddlepoint.threats import Linf
+
+DEMO_DATA = "mnist-5k"
+DEMO_THREAT = "linf:0.2"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An audit before it runs.
+
+    Attributes:
+        spec: what will be done.
+        models: by subject name.
+        data: where the examples are.
+        folder: where the records will be.
+        seconds: predicted, at most, on this machine, for what is not done yet.
+        command: the command line that does the same, or "".
+    """
+
+    spec: Spec
+    models: Mapping[str, Model]
+    data: DataSet
+    folder: Path
+    command: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Examples times tasks times subjects: the length of a progress bar."""
+        return sum(len(c.ids) for c in chunks(self.spec))
+
+    def predict(self) -> float:
+        """Seconds, at most: the passes that the attacks may make, at the measured speed of a pass."""
+        x, _ = self.data.batch(self.spec.examples[:64])
+        total = 0.0
+        for subject in self.spec.subjects:
+            forward, backward, classes = _speed(self.models[subject.name], x)
+            for task in self.spec.tasks:
+                f, b = task.make()[0].passes(x[0].numel(), classes)
+                limit = self.spec.queries or f
+                total += len(self.spec.examples[: task.examples]) * (min(f, limit) * forward + min(b, limit) * backward)
+        return total
+
+    def run(
+        self, *, seconds: float | None = None, on_chunk: Callable[[Chunk, bool], None] | None = None, report: bool = True
+    ) -> Run:
+        """Do what is not done yet, then write result.json, records.csv and report.html.
+
+        Raises RunError when the folder cannot be used, KeyboardInterrupt when interrupted: what is done stays done.
+        """
+        with Store(self.folder, self.spec.to_json()) as store:
+            for key, value in {
+                "classes": json.dumps(self.data.classes),
+                "environment": json.dumps(environment()),
+                "command": self.command,
+            }.items():
+                if not store.meta(key):
+                    store.set_meta(key, value)
+        execute(self.spec, self.models, self.data, self.folder, seconds=seconds, on_chunk=on_chunk)
+        run = Run(self.folder)
+        run.write()
+        if report:
+            write_report(run)
+        return run
+
+
+def audit(
+    model: Any = None,
+    data: Any = None,
+    threat: Threat | str = DEMO_THREAT,
+    *,
+    preset: str = "quick",
+    limit: int | None = 500,
+    seed: int = 0,
+    attacks: Sequence[Attack | str] = (),
+    batch: int | str = "auto",
+    device: str = "auto",
+    queries: int | None = None,
+    seconds: float | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    on_chunk: Callable[[Chunk, bool], None] | None = None,
+) -> Run:
+    """How robust a model is, and what the number rests on.
+
+    Without a model it trains and audits a plain and an adversarially trained network for digits. Calling it again with the
+    same arguments goes on where it stopped, and does nothing when all is done.
+
+    Args:
+        model: a Model, a torch module of inputs in [0, 1], text such as "package.module:factory", or a mapping from names
+            to those; None for the demonstration.
+        data: a DataSet, a name, the path of a folder or .npz file, or a pair (x, y).
+        threat: a ball with a radius, or text such as "linf:8/255".
+        preset: "quick", "standard" or "thorough".
+        limit: how many examples, drawn with `seed`; None for all.
+        seed: of the draw of examples and of all noise.
+        attacks: attacks or names, instead of the preset's.
+        batch: rows at once, or "auto".
+        device: "auto", "cpu", "cuda", ...
+        queries: forward passes an attack may spend on an example.
+        seconds: stop after so much time; examples left undecided are counted as such.
+        out: the run's folder; by default one below `runs` named after the data and the specification.
+        fresh: remove what the folder holds first.
+        on_chunk: called with every finished chunk.
+
+    Returns:
+        The run: `run.result()` is everything as plain data, `run.folder` holds report.html, result.json, records.csv.
+
+    Raises:
+        InputError: an argument is not what it should be.
+        RunError: the folder cannot be used.
+    """
+    made = plan(
+        model, data, threat, preset=preset, limit=limit, seed=seed, attacks=attacks, batch=batch, device=device,
+        queries=queries, out=out, fresh=fresh,
+    )  # fmt: skip
+    return made.run(seconds=seconds, on_chunk=on_chunk)
+
+
+def plan(
+    model: Any = None,
+    data: Any = None,
+    threat: Threat | str = DEMO_THREAT,
+    *,
+    preset: str = "quick",
+    limit: int | None = 500,
+    seed: int = 0,
+    attacks: Sequence[Attack | str] = (),
+    batch: int | str = "auto",
+    device: str = "auto",
+    queries: int | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    weights: str | Path | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    command: str = "",
+    on_epoch: Callable[[str, int, int], None] | None = None,
+) -> Plan:
+    """Everything that `audit` does before the first attack: load, train where needed, and write down what will be done.
+
+    The arguments are those of `audit`, and:
+        weights: file of weights for a model given as text.
+        bounds, mean, std: of a TorchModel made from text or a module.
+        command: recorded, and shown in the report.
+        on_epoch: called with (name, epochs done, epochs in all) while a network of the demonstration trains.
+    """
+    threat = as_threat(threat)
+    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    examples = as_data(data if data is not None else DEMO_DATA)
+    _check(limit, batch, examples)
+    if model is None:
+        if weights is not None:
+            raise InputError("Weights were given without a model. Say which network they belong to: package.module:factory.")
+        subjects, models = demonstration(where, seed, on_epoch)
+    else:
+        named = model if isinstance(model, Mapping) else {_name(model): model}
+        subjects, models = [], {}
+        for name, given in named.items():
+            source = (
+                given if isinstance(given, str) else f"{type(getattr(given, 'net', given)).__name__}, given as an object"
+            )
+            made = resolve(given, examples, weights=weights, bounds=bounds, mean=mean, std=std, device=where)
+            net = made.net if isinstance(made, TorchModel) else None
+            models[str(name)] = made
+            subjects.append(Subject(str(name), source, weights_digest(net) if net is not None else ""))
+    ids = tuple(picked(examples, limit, seed).tolist())
+    x, _ = examples.batch(ids[:1])
+    classes = _agree(models, examples, x)
+    tasks = preset_tasks(
+        preset, threat, classes=classes, examples=len(ids), access=min(m.access for m in models.values()),
+        attacks=tuple(as_attack(m) for m in attacks),
+    )  # fmt: skip
+    rows = (512 if where.type == "cuda" else 125) if batch == "auto" else int(batch)
+    spec = Spec(
+        subjects=tuple(subjects), data=examples.name, data_digest=examples.digest(), examples=ids,
+        threat=tasks[0].threat, tasks=tasks, seed=seed, batch=rows, queries=queries, preset=preset, device=str(where),
+    )  # fmt: skip
+    label = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(examples.name).name)
+    folder = Path(out) if out is not None else root() / f"{label}-{spec.digest[:12]}"
+    if fresh and folder.exists():
+        _remove(folder)
+    return Plan(spec, models, examples, folder, command)
+
+
+def demonstration(
+    device: torch.device, seed: int, on_epoch: Callable[[str, int, int], None] | None = None
+) -> tuple[list[Subject], dict[str, Model]]:
+    """A plain network for digits and one trained against PGD at radius 0.2, trained now or read from the cache."""
+    data = load(DEMO_DATA, "train")
+    inner = PGD(steps=5, step_size=0.1, loss="cross_entropy")
+    trainers = {
+        "plain": Trainer(epochs=8, seed=seed),
+        "madry": Trainer(epochs=15, learning_rate=3e-3, attack=inner, threat=Linf(0.2), warmup=4, seed=seed),
+    }
+    subjects, models = [], {}
+    for name, trainer in trainers.items():
+
+        def tell(done: int, _: float, name: str = name, epochs: int = trainer.epochs) -> None:
+            if on_epoch:
+                on_epoch(name, done, epochs)
+
+        made, path = trained(trainer, data, device, on_epoch=tell)
+        models[name] = made
+        subjects.append(Subject(name, f"SmallCNN trained on {data.name}", file_digest(path), to_config(trainer)))
+    return subjects, models
+
+
+def trained(
+    trainer: Trainer, data: DataSet, device: torch.device, *, on_epoch: Callable[[int, float], None] | None = None
+) -> tuple[TorchModel, Path]:
+    """The small network that a trainer makes of the data, and its file of weights; trained once, then read back."""
+    shape = data.shape
+    net = seeded(lambda: SmallCNN((shape[0], shape[1], shape[2]), len(data.classes)), trainer.seed)
+    key = digest({"trainer": to_config(trainer), "data": data.digest(), "net": "SmallCNN", "torch": torch.__version__})
+    path = root() / "weights" / f"{key[:16]}.safetensors"
+    if path.exists():
+        return TorchModel(load_weights(net, path).to(device)), path
+    model = trainer.fit(net, data, device=device, on_epoch=on_epoch)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}.safetensors")
+    save_weights(net, beside)
+    beside.replace(path)
+    return model, path
+
+
+def root() -> Path:
+    """Where runs are kept: the environment variable SADDLEPOINT_DIR, or `runs` in the current folder."""
+    return Path(os.environ.get("SADDLEPOINT_DIR", "runs"))
+
+
+def as_data(data: Any) -> DataSet:
+    """A data set, or the one that a name, a path or a pair (x, y) stands for."""
+    if isinstance(data, DataSet):
+        return data
+    if isinstance(data, str | Path):
+        return load(str(data))
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return Arrays("arrays", *(v.numpy(force=True) if isinstance(v, Tensor) else v for v in data))
+    raise InputError(f"The data must be a DataSet, a name, a path or a pair (x, y); got {type(data).__name__}.")
+
+
+def _name(model: Any) -> str:
+    if isinstance(model, str):
+        return model.rpartition(":")[2]
+    return type(getattr(model, "net", model)).__name__
+
+
+def _check(limit: Any, batch: Any, examples: DataSet) -> None:
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise InputError(f"limit must be at least 1; got {limit!r}. Leave it out for all examples.")
+    if batch != "auto" and (not str(batch).isdigit() or int(batch) < 1):
+        raise InputError(f"batch must be a number of at least 1 or 'auto'; got {batch!r}.")
+    if not len(examples):
+        raise InputError(f"The data set {examples.name!r} is empty. There is nothing to audit.")
+
+
+def _agree(models: Mapping[str, Model], data: DataSet, x: Tensor) -> int:
+    """Ask every model once, so that what does not fit is said before anything is recorded; the number of classes."""
+    known = len(data.classes)
+    for name, model in models.items():
+        inputs = checked_inputs(x, model)
+        with model.session(), torch.no_grad():
+            if model.access < Access.SCORES:
+                checked_answers(model, inputs)
+                continue
+            outputs = checked_logits(model.logits, inputs).shape[1]
+        if outputs < known:
+            raise InputError(
+                f"The data {data.name!r} has {known} classes and the model {name!r} only {outputs} outputs. "
+                "Check that they belong together."
+            )
+        known = max(known, outputs)
+    return known
+
+
+def _speed(model: Model, x: Tensor) -> tuple[float, float, int]:
+    """Seconds a row of a forward and of a backward pass, and the number of classes."""
+    x, classes = checked_inputs(x, model), 2
+    forward, backward = float("inf"), 0.0
+    with model.session():
+        for _ in range(2):  # the first pass warms up
+            started = time.perf_counter()
+            with torch.no_grad():
+                answer = model.logits(x) if model.access >= Access.SCORES else model.labels(x)
+            classes = answer.shape[1] if answer.dim() > 1 else 2
+            forward = min(forward, (time.perf_counter() - started) / len(x))
+        if model.access is Access.GRADIENTS:
+            leaf = x.clone().requires_grad_()
+            started = time.perf_counter()
+            with torch.enable_grad():
+                torch.autograd.grad(model.logits(leaf).sum(), leaf)
+            backward = (time.perf_counter() - started) / len(x) - forward
+    return forward, max(backward, forward), classes
+
+
+def _remove(folder: Path) -> None:
+    """Remove a run's folder, and nothing that is not one."""
+    if not (folder / "run.sqlite").exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not the folder of a run, so --fresh does not remove it. Choose another --out.")
+    shutil.rmtree(folder)

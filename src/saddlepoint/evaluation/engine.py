@@ -1,0 +1,145 @@
+"""Carry out a specification, chunk by chunk, and go on where an earlier process stopped."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from saddlepoint.core.attack import Seeks
+from saddlepoint.core.game import Stop
+from saddlepoint.core.goal import Goal, Targeted, Untargeted
+from saddlepoint.core.model import Access, Model
+from saddlepoint.core.play import attack
+from saddlepoint.core.result import Outcome, Result
+from saddlepoint.evaluation.spec import Spec, Task
+from saddlepoint.evaluation.store import Store
+from saddlepoint.ops import norms
+
+
+class Examples(Protocol):
+    """What the engine needs of a data set."""
+
+    def batch(self, indices: Any) -> tuple[Tensor, Tensor]:
+        """Inputs and labels."""
+        ...
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One task on some of the examples of one subject: what is acknowledged at once."""
+
+    subject: str
+    task: Task
+    start: int
+    ids: tuple[int, ...]
+    first: bool
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What names it in the store."""
+        return self.subject, self.task.name, self.start
+
+
+def chunks(spec: Spec) -> Iterator[Chunk]:
+    """All work of a specification: task by task, so that a budget that ends early has tried every example alike."""
+    for number, task in enumerate(spec.tasks):
+        examples = spec.examples[: task.examples]
+        for subject in spec.subjects:
+            for start in range(0, len(examples), spec.batch):
+                yield Chunk(subject.name, task, start, examples[start : start + spec.batch], number == 0)
+
+
+def execute(
+    spec: Spec,
+    models: Mapping[str, Model],
+    data: Examples,
+    folder: Path,
+    *,
+    seconds: float | None = None,
+    on_chunk: Callable[[Chunk, bool], None] | None = None,
+) -> bool:
+    """Do what is not done yet; True when nothing is left.
+
+    Args:
+        spec: what to do.
+        models: by subject name.
+        data: where `spec.examples` are.
+        folder: the run's.
+        seconds: stop before the first chunk that would begin later; what is left stays undecided.
+        on_chunk: called after each chunk, with whether it had been done before.
+
+    Raises:
+        RunError: the folder cannot be used; what it holds stays readable.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
+    with Store(folder, spec.to_json()) as store:
+        done = store.done()
+        for chunk in chunks(spec):
+            if chunk.key not in done:
+                if deadline is not None and time.monotonic() > deadline:
+                    return False
+                _play(spec, chunk, models[chunk.subject], data, store)
+            if on_chunk:
+                on_chunk(chunk, chunk.key in done)
+    return True
+
+
+def _play(spec: Spec, chunk: Chunk, model: Model, data: Examples, store: Store) -> None:
+    started = time.monotonic()
+    method, threat = chunk.task.make()
+    x, y = data.batch(chunk.ids)
+    ids = torch.tensor(chunk.ids)
+    if chunk.task.target is not None:
+        other = y != chunk.task.target
+        x, y, ids = x[other], y[other], ids[other]
+    goal: Goal = Untargeted(y) if chunk.task.target is None else Targeted(torch.full_like(y, chunk.task.target))
+    # The smallest change matters to the report, so minimum-norm attacks go on after the first win inside the radius.
+    stop = Stop.NEVER if method.seeks is Seeks.MINIMUM else Stop.FIRST_WIN
+    result = attack(
+        model, x, goal, threat, method, seed=spec.seed, ids=ids, batch=spec.batch, queries=spec.queries, stop=stop
+    )
+    records, found = _records(model, x, y, ids, chunk.task.target, result)
+    tensors = {"x_adv": result.x_adv[found]}
+    if chunk.first:
+        tensors["x"] = x
+    cost = (result.forwards, result.backwards, time.monotonic() - started)
+    store.add(*chunk.key, records, tensors, cost)
+
+
+def _records(
+    model: Model, x: Tensor, y: Tensor, ids: Tensor, target: int | None, result: Result
+) -> tuple[list[dict[str, Any]], Tensor]:
+    """One record an example, and which rows have an adversarial input worth keeping."""
+    x = x.to(result.x_adv)
+    found = result.size.isfinite() & ~result.rows(Outcome.ALREADY_WRONG)
+    delta = torch.where(norms.expand_as(found, x), result.x_adv - x, 0)
+    columns: dict[str, list[Any]] = {
+        "example": ids.tolist(),
+        "label": y.tolist(),
+        "target": [target] * len(y),
+        "outcome": [Outcome(o).name for o in result.outcome.tolist()],
+        "clean": result.clean.tolist(),
+        "answer": result.answer.tolist(),
+        "clean_confidence": _confidence(model, x),
+        "confidence": _confidence(model, result.x_adv),
+        "size": [s if s < float("inf") else None for s in result.size.tolist()],
+        **{name: getattr(norms, name)(delta).tolist() for name in ("linf", "l2", "l1", "l0")},
+        "queries": result.queries.tolist(),
+        "gradients": result.gradients.tolist(),
+        "blank": result.blank.tolist(),
+        "place": torch.where(found, found.cumsum(0) - 1, -1).tolist(),
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], found
+
+
+def _confidence(model: Model, x: Tensor) -> list[float | None]:
+    """Probability of the answer, None where it is not known or not a number."""
+    if model.access < Access.SCORES or not len(x):
+        return [None] * len(x)
+    with model.session(), torch.no_grad():
+        top = model.logits(x).softmax(1).amax(1).tolist()
+    return [p if p == p else None for p in top]

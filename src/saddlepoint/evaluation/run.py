@@ -1,0 +1,270 @@
+"""Read a finished or unfinished run, and compute everything that is said about it from its records alone."""
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import saddlepoint
+from saddlepoint.core.play import as_threat
+from saddlepoint.core.result import ROBUST, Outcome, Share
+from saddlepoint.evaluation.checks import Check, checks
+from saddlepoint.evaluation.spec import Spec, Subject, Task
+from saddlepoint.evaluation.store import COLUMNS, Store, write_atomically
+from saddlepoint.metrics import Bracket, bracket, pair_matrix, security_curve, smallest
+
+Columns = dict[str, NDArray[Any]]
+ROBUST_NAMES = [o.name for o in ROBUST]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said about a subject's robust accuracy.
+
+    Attributes:
+        valid: whether the number may be called robust accuracy.
+        sentence: why, or why not.
+    """
+
+    valid: bool
+    sentence: str
+
+
+class Run:
+    """A run on disk, read only.
+
+    Args:
+        folder: where `saddlepoint audit` put it.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        with Store(self.folder, write=False) as store:
+            self.spec = Spec.from_json(store.meta("spec"))
+            self.classes: list[str] = json.loads(store.meta("classes") or "[]")
+            self.environment: dict[str, str] = json.loads(store.meta("environment") or "{}")
+            self.command = store.meta("command")
+            self.records = store.records()
+            self.costs = store.costs()
+        grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for record in self.records:
+            grouped.setdefault((record["subject"], record["task"]), []).append(record)
+        self._columns = {key: columns_of(rows) for key, rows in grouped.items()}
+
+    def columns(self, subject: str, task: str) -> Columns:
+        """Columns of one task, in the order of examples; empty when nothing is recorded yet."""
+        return self._columns.get((subject, task)) or columns_of([])
+
+    def tensors(self, subject: str, task: str, start: int) -> dict[str, Any]:
+        """Tensors of a chunk."""
+        with Store(self.folder, write=False) as store:
+            return store.tensors(subject, task, start)
+
+    @property
+    def n(self) -> int:
+        """How many examples."""
+        return len(self.spec.examples)
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every task has a record of every example it is about."""
+        return all(self._decided(s, t).all() for s in self.spec.subjects for t in self.spec.tasks if t.role != "pairs")
+
+    def tasks(self, *roles: str) -> list[Task]:
+        """Tasks with one of the roles."""
+        return [t for t in self.spec.tasks if t.role in roles]
+
+    # -- per example, aligned with spec.examples -----------------------------------------------------------------
+
+    def _align(self, subject: Subject, task: Task, column: str, missing: Any) -> NDArray[Any]:
+        columns = self.columns(subject.name, task.name)
+        place = {example: i for i, example in enumerate(self.spec.examples)}
+        out = np.full(self.n, missing, dtype=columns[column].dtype if columns[column].dtype != object else object)
+        out[[place[e] for e in columns["example"]]] = columns[column]
+        return out
+
+    def _decided(self, subject: Subject, task: Task) -> NDArray[np.bool_]:
+        wanted = set(self.spec.examples[: task.examples])
+        have = set(self.columns(subject.name, task.name)["example"].tolist())
+        return np.array([e not in wanted or e in have for e in self.spec.examples], dtype=bool)
+
+    def clean(self, subject: Subject) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(n,) whether the clean answer is right, and whether it is known."""
+        known, right = np.zeros(self.n, bool), np.zeros(self.n, bool)
+        for task in self.tasks("main", "curve"):
+            outcome = self._align(subject, task, "outcome", "")
+            known |= outcome != ""
+            right |= self._align(subject, task, "clean", -1) == self._align(subject, task, "label", -2)
+        return right, known
+
+    def distance(self, subject: Subject) -> NDArray[np.float64]:
+        """(n,) size of the smallest change that any attack found, 0 where the clean answer is wrong."""
+        kind = type(as_threat(self.spec.threat))
+        sizes = [
+            self._align(subject, t, "size", np.inf) for t in self.tasks("main", "curve") if type(as_threat(t.threat)) is kind
+        ]
+        right, known = self.clean(subject)
+        return smallest(sizes, right | ~known)
+
+    def robust(self, subject: Subject) -> Bracket:
+        """Robust accuracy in the main threat: worst case per example, over all attacks of the run."""
+        right, known = self.clean(subject)
+        decided = known.copy()
+        for task in self.tasks("main"):
+            decided &= self._decided(subject, task)
+            decided &= self._align(subject, task, "outcome", "") != Outcome.NONFINITE.name
+        eps = as_threat(self.spec.threat).reach
+        broken = self.distance(subject) <= eps + 1e-6 * max(1.0, eps)
+        return bracket(right | ~known, broken & known, decided)
+
+    def checks(self, subject: Subject) -> list[Check]:
+        """Evidence for and against the number."""
+        right, known = self.clean(subject)
+        per_task = {t: self.columns(subject.name, t.name) for t in self.tasks("main", "curve")}
+        return checks(self.spec, per_task, right[known], self.classes)
+
+    def verdict(self, subject: Subject) -> Verdict:
+        """One sentence."""
+        failed = [c for c in self.checks(subject) if not c.passed]
+        if failed:
+            return Verdict(False, "Not valid evidence: " + "; ".join(c.finding for c in failed) + ".")
+        found = self.robust(subject)
+        return Verdict(
+            True, f"Robust accuracy at {self.spec.threat} is at most {found}, worst case over all attacks per example."
+        )
+
+    # -- what is said --------------------------------------------------------------------------------------------
+
+    def attack_row(self, subject: Subject, task: Task) -> dict[str, Any]:
+        """The line of one task."""
+        columns = self.columns(subject.name, task.name)
+        outcome = columns["outcome"]
+        initially_right = outcome != Outcome.ALREADY_WRONG.name
+        forwards, backwards, seconds = self.costs.get((subject.name, task.name), (0, 0, 0.0))
+        sizes = np.where(np.isfinite(columns["size"]), columns["size"], np.inf)[initially_right]
+        return {
+            "task": task.name,
+            "attack": task.attack,
+            "threat": task.threat,
+            "role": task.role,
+            "target": task.target,
+            "success": share(Share(int((outcome == Outcome.FOUND.name).sum()), int(initially_right.sum()))),
+            "robust": share(Share(int(np.isin(outcome, ROBUST_NAMES).sum()), len(outcome))),
+            "median_size": finite(np.quantile(sizes, 0.5, method="lower")) if len(sizes) else None,
+            "outcomes": {o.name: int((outcome == o.name).sum()) for o in Outcome},
+            "queries": int(columns["queries"].sum()),
+            "gradients": int(columns["gradients"].sum()),
+            "forwards": forwards,
+            "backwards": backwards,
+            "seconds": seconds,
+        }
+
+    def curve(self, subject: Subject) -> list[dict[str, Any]]:
+        """Accuracy at every radius of the run."""
+        radii = sorted({0.0} | {as_threat(t.threat).reach for t in self.tasks("main", "curve")})
+        shares = security_curve(self.distance(subject), radii)
+        return [{"eps": radius, **share(s)} for radius, s in zip(radii, shares, strict=True)]
+
+    def pairs(self, subject: Subject) -> dict[str, Any] | None:
+        """Source-target matrices: success rate, and mean L2 and threat size of what succeeded; None if not run."""
+        tasks = self.tasks("pairs")
+        if not tasks:
+            return None
+        rows = [r for t in tasks for r in self.records if r["subject"] == subject.name and r["task"] == t.name]
+        rows = [r for r in rows if r["clean"] == r["label"]]
+        columns = columns_of(rows)
+        won = columns["outcome"] == Outcome.FOUND.name
+        k = len(tasks)
+
+        def matrix(column: NDArray[np.float64], chosen: NDArray[np.bool_]) -> list[list[float | None]]:
+            made = pair_matrix(columns["label"][chosen], columns["target"][chosen].astype(np.int64), column[chosen], k)
+            return [[finite(v) for v in row] for row in made]
+
+        return {
+            "n": len(rows),
+            "success": matrix(won.astype(float), np.ones(len(rows), bool)),
+            "l2": matrix(columns["l2"], won),
+            "size": matrix(columns["size"], won),
+        }
+
+    def result(self) -> dict[str, Any]:
+        """Everything that is said, as versioned plain data: the content of result.json."""
+        from saddlepoint.evaluation.checks import bibliography
+
+        subjects = []
+        for s in self.spec.subjects:
+            right, known = self.clean(s)
+            robust, verdict = self.robust(s), self.verdict(s)
+            subjects.append(
+                {
+                    "name": s.name,
+                    "clean": share(Share(int(right.sum()), int(known.sum()))),
+                    "robust": {"low": share(robust.low), "high": share(robust.high), "undecided": robust.undecided},
+                    "verdict": {"valid": verdict.valid, "sentence": verdict.sentence},
+                    "checks": [c.data() for c in self.checks(s)],
+                    "attacks": [self.attack_row(s, t) for t in self.spec.tasks],
+                    "curve": self.curve(s),
+                    "pairs": self.pairs(s),
+                }
+            )
+        return {
+            "schema": 1,
+            "saddlepoint": saddlepoint.__version__,
+            "digest": self.spec.digest,
+            "complete": self.complete,
+            "threat": self.spec.threat,
+            "n": self.n,
+            "classes": self.classes,
+            "subjects": subjects,
+            "spec": json.loads(self.spec.to_json()),
+            "environment": self.environment,
+            "command": self.command,
+            "bibtex": bibliography(self.spec),
+        }
+
+    def write(self) -> Path:
+        """Write result.json and records.csv beside the store; the path of the former."""
+        path = self.folder / "result.json"
+        write_atomically(path, json.dumps(self.result(), indent=1, allow_nan=False).encode())
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.records)
+        write_atomically(self.folder / "records.csv", text.getvalue().encode())
+        return path
+
+
+def columns_of(rows: list[dict[str, Any]]) -> Columns:
+    """Rows as arrays; a missing size is infinite, a missing confidence NaN."""
+    out: Columns = {}
+    for name in COLUMNS:
+        values = [row[name] for row in rows]
+        if name == "size":
+            out[name] = np.array([np.inf if v is None else v for v in values], dtype=float)
+        elif name in ("confidence", "clean_confidence", "linf", "l2", "l1", "l0"):
+            out[name] = np.array([np.nan if v is None else v for v in values], dtype=float)
+        elif name in ("subject", "task", "outcome"):
+            out[name] = np.array(values, dtype=object)
+        else:
+            out[name] = np.array([-1 if v is None else v for v in values], dtype=np.int64)
+    return out
+
+
+def share(s: Share) -> dict[str, Any]:
+    """A share as plain data."""
+    low, high = s.interval
+    return {"count": s.count, "n": s.n, "value": finite(s.value), "low": low, "high": high}
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinity and no NaN."""
+    return float(value) if np.isfinite(value) else None

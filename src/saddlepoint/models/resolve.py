@@ -1,0 +1,99 @@
+"""Models by name: "package.module:factory", the networks of the zoo, or objects as they are."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from saddlepoint.core.errors import InputError
+from saddlepoint.core.model import Model
+from saddlepoint.core.registry import did_you_mean
+from saddlepoint.models.torch import TorchModel
+from saddlepoint.models.train import load_weights
+from saddlepoint.models.zoo import SmallCNN
+
+ZOO = {"small-cnn": SmallCNN}
+
+
+class Data(Protocol):
+    """What a network of the zoo is made for."""
+
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+
+
+def resolve(
+    model: Any,
+    data: Data,
+    *,
+    weights: str | Path | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: torch.device | str = "cpu",
+) -> Model:
+    """A Model of whatever a user names.
+
+    Args:
+        model: a Model, a torch module, "package.module:name" of one or of a function that makes one, or a name of the zoo.
+        data: fixes the shape and classes of a network of the zoo.
+        weights: loaded into the network.
+        bounds: of the inputs; with `mean` and `std` used when the model is not a Model already.
+        mean: subtracted from the inputs.
+        std: divided by.
+        device: where the network goes.
+
+    Raises:
+        InputError: nothing of that name, or not a model.
+    """
+    if isinstance(model, str):
+        model = _named(model, data)
+    if isinstance(model, nn.Module):
+        net = load_weights(model, weights) if weights is not None else model
+        return TorchModel(net.to(device), bounds, mean, std)
+    if isinstance(model, Model):
+        if weights is not None and isinstance(model, TorchModel):
+            load_weights(model.net, weights)
+        elif weights is not None:
+            raise InputError(f"Weights can be loaded into a torch network only; got {type(model).__name__}.")
+        return model
+    raise InputError(
+        f"The model must be a saddlepoint Model, a torch.nn.Module, or text that names one; got {type(model).__name__}. "
+        "Wrap a function in CallableModel, an estimator in SklearnModel."
+    )
+
+
+def _named(name: str, data: Data) -> Any:
+    if name in ZOO:
+        if len(data.shape) != 3:
+            raise InputError(f"{name} is for (c, h, w) images; the data has shape {data.shape}. Name another model.")
+        return SmallCNN((data.shape[0], data.shape[1], data.shape[2]), len(data.classes))
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise InputError(
+            f"There is no model named {name!r}.{did_you_mean(name, ZOO)} "
+            f"Give package.module:factory, or one of the zoo: {', '.join(ZOO)}."
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise InputError(f"Could not import {module!r} ({error}). Run from the folder that contains it.") from None
+    except AttributeError:
+        raise InputError(
+            f"The module {module!r} has no {attribute!r}. Name a network, or a function that makes one."
+        ) from None
+    if isinstance(found, nn.Module | Model):
+        return found
+    if not callable(found):
+        raise InputError(f"{name} is a {type(found).__name__}, not a model or a function that makes one.")
+    try:
+        return found()
+    except Exception as error:
+        raise InputError(f"{name}() failed: {type(error).__name__}: {error}. A factory takes no arguments.") from error

@@ -1,0 +1,158 @@
+"""Training, plain and adversarial: min over the parameters of the max that an attack finds."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Annotated, Any, Protocol
+
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from saddlepoint.core.attack import Attack
+from saddlepoint.core.config import Count, StepSize, record
+from saddlepoint.core.errors import ConfigError, InputError
+from saddlepoint.core.goal import Untargeted
+from saddlepoint.core.noise import Noise
+from saddlepoint.core.play import maximize
+from saddlepoint.core.threat import Threat
+from saddlepoint.models.torch import TorchModel
+
+log = logging.getLogger("saddlepoint")
+
+
+class Examples(Protocol):
+    """What a trainer needs of a data set."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and labels."""
+        ...
+
+
+@record
+class Trainer:
+    """Adam with a one-cycle learning rate, on clean examples or on what `attack` makes of them.
+
+    With an attack this is the training of Madry et al. (2018): every batch is replaced by the attack's answer within
+    `threat`, found in evaluation mode, and the parameters descend there.
+
+    Attributes:
+        epochs: passes over the data.
+        batch: examples a step.
+        learning_rate: the highest of the cycle.
+        attack: the inner maximizer, any attack that submits its last iterate; None for standard training.
+        threat: where it may search.
+        warmup: epochs over which the radius grows to its full size; without it, training at a large radius may not start.
+        seed: of the parameters' order of examples and of the attack's noise.
+    """
+
+    epochs: Count = 10
+    batch: Count = 64
+    learning_rate: StepSize = 2e-3
+    attack: Attack | None = None
+    threat: Threat | None = None
+    warmup: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.attack is None) != (self.threat is None):
+            raise ConfigError("Adversarial training needs an attack and a threat; got only one. Give both, or neither.")
+
+    def fit(
+        self,
+        net: nn.Module,
+        data: Examples,
+        *,
+        device: torch.device | str = "cpu",
+        on_epoch: Callable[[int, float], None] | None = None,
+    ) -> TorchModel:
+        """Train `net` in place and return it as a model of inputs in [0, 1].
+
+        `on_epoch` is called with the number of finished epochs and the mean loss of the last.
+        """
+        if not len(data):
+            raise InputError("There is nothing to train on: the data set is empty.")
+        net.to(device)
+        model = TorchModel(net)
+        optimizer = torch.optim.Adam(net.parameters(), self.learning_rate)
+        steps = -(-len(data) // self.batch)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=self.epochs * steps)
+        shuffle = torch.Generator().manual_seed(self.seed)
+        for epoch in range(self.epochs):
+            started, total = time.monotonic(), 0.0
+            for ids in torch.randperm(len(data), generator=shuffle).split(self.batch):
+                x, y = (t.to(device) for t in data.batch(ids))
+                if self.attack is not None and self.threat is not None:
+                    noise = Noise(self.seed, ids + epoch * len(data), device=x.device)
+                    with model.session():
+                        x = maximize(model, x, Untargeted(y), self.grown(epoch), self.attack, noise)
+                net.train()
+                loss = cross_entropy(model.logits(x), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += float(loss.detach()) * len(x)
+            log.debug("epoch %d: loss %.4f, %.1f s", epoch + 1, total / len(data), time.monotonic() - started)
+            if on_epoch:
+                on_epoch(epoch + 1, total / len(data))
+        net.eval()
+        return model
+
+    def grown(self, epoch: int) -> Threat:
+        """The threat at the radius of this epoch."""
+        share = min(1.0, (epoch + 1) / (self.warmup + 1))
+        radius: Any = getattr(self.threat, "eps", None)
+        assert self.threat is not None
+        return self.threat if share == 1 or radius is None else replace(self.threat, eps=radius * share)  # type: ignore[type-var]
+
+
+def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Make a network with parameters drawn from `seed`, leaving torch's global randomness alone."""
+    with isolated_randomness():
+        torch.manual_seed(seed)
+        return make()
+
+
+def isolated_randomness() -> AbstractContextManager[Any]:
+    """Restore torch's global random state on the way out."""
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else [])
+
+
+def save_weights(net: nn.Module, path: Any) -> None:
+    """Write parameters and buffers as safetensors, which holds numbers only and cannot run code."""
+    save_file({k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}, path)
+
+
+def load_weights(net: nn.Module, path: Any) -> nn.Module:
+    """Read weights into a network: safetensors, or a torch checkpoint of plain tensors. Never executes a pickle.
+
+    Raises:
+        InputError: the file is missing, is not a plain checkpoint, or does not fit the network.
+    """
+    try:
+        state = load_file(path) if str(path).endswith(".safetensors") else _plain_checkpoint(path)
+    except FileNotFoundError:
+        raise InputError(f"There is no file of weights at {path}. Check the path.") from None
+    except Exception as error:
+        raise InputError(
+            f"{path} is not a file of plain weights ({str(error).splitlines()[0]}). "
+            "Save net.state_dict() with safetensors.torch.save_file; pickled modules are code and are not loaded."
+        ) from None
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())[:200]
+        raise InputError(f"The weights in {path} do not fit {type(net).__name__}: {problem}") from None
+    return net
+
+
+def _plain_checkpoint(path: Any) -> dict[str, Tensor]:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return state.get("state_dict", state)
