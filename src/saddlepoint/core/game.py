@@ -135,6 +135,10 @@ class Game:
         """The nearest admissible theta."""
         return self.threat.project(self.x, theta, self.model.bounds)
 
+    def steepest(self, gradient: Candidates, theta: Candidates) -> Candidates:
+        """The direction in which a loss with that gradient falls fastest, one unit of the threat's geometry long."""
+        return self.threat.steepest(self.x, theta, gradient, self.model.bounds)
+
     # -- what an attack asks -------------------------------------------------------------------------------------
 
     def logits(
@@ -231,7 +235,7 @@ class Game:
             while True:
                 kept = self._settle(rows)
                 rows = run.send(kept) if kept is not None else run.throw(Settled())
-        except StopIteration:
+        except (StopIteration, Settled):
             return
 
     def stage(self, attack: Attack) -> Iterator[Rows]:
@@ -247,6 +251,8 @@ class Game:
             self.threat, self.access, self.demand = before
             self._stages += 1
             self._deal()
+        if not len(self.index):
+            raise Settled  # an attack around this one has nobody left to play with either
 
     def _enter(self, attack: Attack) -> None:
         name = type(attack).__name__
@@ -276,16 +282,11 @@ class Game:
             done = done | self.all.won
         if self.judged:
             done = done | self.all.already | self.all.broken
-        self._play_on((~done).nonzero().squeeze(1), self.all)
-
-    def _play_on(self, index: Int[Tensor, " r"], rows: Rows) -> None:
-        self.live = rows if rows is self.all and len(index) == len(self.all.x) else rows.select(index)
-        self.index = index if rows is self.all else self.index[index]
-        self.goal = self._goal if len(self.index) == len(self.all.x) else self._goal.select(self.index)
-        if rows is self.all:
-            self.noise = self._noise.select(self.index).fork(str(self._stages))
-        else:
-            self.noise = self.noise.select(index)
+        self.index = (~done).nonzero().squeeze(1)
+        everybody = len(self.index) == len(done)
+        self.live = self.all if everybody else self.all.select(self.index)
+        self.goal = self._goal if everybody else self._goal.select(self.index)
+        self.noise = self._noise.select(self.index).fork(str(self._stages))
 
     def _write_back(self) -> None:
         if self.live is self.all:
@@ -302,7 +303,8 @@ class Game:
             return rows
         stay = (~leave).nonzero().squeeze(1)
         self._write_back()
-        self._play_on(stay, self.live)
+        self.index = self.index[stay]
+        self.live, self.goal, self.noise = self.live.select(stay), self.goal.select(stay), self.noise.select(stay)
         return rows.select(stay) if len(stay) else None
 
     # -- counting and judging ------------------------------------------------------------------------------------
@@ -328,7 +330,7 @@ class Game:
         else:
             self.model.require(self._goal.needs, type(self._goal).__name__, "Use Untargeted or Targeted.")
             rows.clean = checked_answers(self.model, rows.x)
-            rows.broken = torch.zeros_like(rows.won)
+            rows.broken = rows.clean < 0
             won = self._goal.reached(rows.clean)
         self.forwards += len(rows.x)
         self.goal = self._goal
@@ -360,17 +362,23 @@ class Game:
             if scores:
                 answer = checked_logits(self.model.logits, x_adv)
                 answer = answer / self.live.scale[of, None] if self.judged else answer
+                broken = answer.isnan().any(1) | (answer == torch.inf).any(1)
             else:
-                answer = goal.reached(checked_answers(self.model, x_adv))
+                labels = checked_answers(self.model, x_adv)
+                broken = labels < 0
+                answer = goal.reached(labels) & ~broken
             if self.judged:
-                self._judge(goal, of, x, x_adv.detach(), answer.detach())
+                self._judge(goal, of, x, x_adv.detach(), answer.detach(), broken)
             answers.append(answer)
         if chosen is None:
             out = answers[0] if len(answers) == 1 else torch.cat(answers)
         else:
             # Whom nobody asks answers as the clean input does, which is not a win.
             out = self.clean_logits[rows] if scores else torch.zeros_like(rows, dtype=torch.bool)
-            out = out.index_put((chosen,), torch.cat(answers)) if len(chosen) else out
+            if len(chosen):
+                out = out.index_put((chosen,), torch.cat(answers))
+            elif theta.requires_grad:
+                out = out + 0 * theta.sum()  # a constant, yet something to differentiate
         return out.unflatten(0, (b, m)) if population else out
 
     def _charge(self, b: int, m: int, where: Tensor | None) -> Int[Tensor, " f"] | None:
@@ -391,16 +399,17 @@ class Game:
         return None if len(chosen) == b * m else chosen
 
     @torch.no_grad()
-    def _judge(self, goal: Goal, of: Int[Tensor, " f"], x: Tensor, x_adv: Tensor, answer: Tensor) -> None:
+    def _judge(
+        self, goal: Goal, of: Int[Tensor, " f"], x: Tensor, x_adv: Tensor, answer: Tensor, broken: Bool[Tensor, " f"]
+    ) -> None:
         """Note broken answers, and keep the best admissible candidate of every row."""
         live = self.live
         if answer.dtype is torch.bool:
             margin = torch.where(answer, -1.0, 1.0).to(x.dtype)
         else:
-            margin = goal.margin(answer)
-            broken = answer.isnan().any(1) | (answer == torch.inf).any(1)
-            live.nonfinite = live.nonfinite.index_put((of,), broken, accumulate=True)
-            margin = margin.masked_fill(broken, torch.inf)
+            margin = goal.margin(answer).masked_fill(broken, torch.inf)
+        if broken.any():
+            live.nonfinite = live.nonfinite.index_put((of[broken],), broken[broken])
         wanted = -self.demand / live.scale[of] if self.demand else 0.0
         hopeful = margin < (wanted if self.seeks is Seeks.MINIMUM else live.key[of])
         if not hopeful.any():

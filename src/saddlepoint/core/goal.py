@@ -5,7 +5,7 @@ Every loss is for the attacker to minimize, and no attack asks whether it is tar
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -88,14 +88,14 @@ class _ClassGoal(Goal):
 
     y: Labels
 
-    def select(self, index: Any) -> Self:
+    def select(self, index: Any) -> "_ClassGoal":
         return replace(self, y=self.y[index])
 
-    def bind(self, clean: Float[Tensor, "b k"]) -> Self:
+    def bind(self, clean: Float[Tensor, "b k"]) -> "_ClassGoal":
         checked_range(self.y, clean.shape[1])
         return self
 
-    def checked(self, rows: int, device: Any) -> Self:
+    def checked(self, rows: int, device: Any) -> "_ClassGoal":
         return replace(self, y=checked_labels(self.y, rows, device))
 
     def like(self, batch: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class LeastLikely(Goal):
     def bind(self, clean: Float[Tensor, "b k"]) -> Targeted:
         return Targeted(clean.argmin(dim=1))
 
-    def select(self, index: Any) -> Self:
+    def select(self, index: Any) -> "LeastLikely":
         return self
 
     def _unbound(self, _: Any) -> Any:

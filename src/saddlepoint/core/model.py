@@ -39,8 +39,10 @@ class Model(ABC):
         """One score a class, higher for likelier, differentiable if `access` says so."""
 
     def labels(self, x: Float[Tensor, "b *shape"]) -> Int[Tensor, " b"]:
-        """The answers."""
-        return self.logits(x).argmax(dim=1)
+        """The answers; -1 where the logits are not finite enough to give one."""
+        logits = self.logits(x)
+        broken = logits.isnan().any(1) | (logits == torch.inf).any(1)
+        return logits.argmax(dim=1).masked_fill(broken, -1)
 
     def session(self) -> AbstractContextManager[Any]:
         """Entered around all questions of one game; what the model changes inside, it restores on the way out."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -100,7 +100,7 @@ class Result:
         return float(self.size[right].quantile(0.5, interpolation="lower")) if right.any() else float("nan")
 
     @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
+    def join(cls, parts: Sequence["Result"]) -> "Result":
         """One result of several batches, in order."""
         columns: dict[str, Any] = {}
         for f in fields(cls):

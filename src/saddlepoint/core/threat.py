@@ -36,8 +36,11 @@ class Threat(ABC):
         """The nearest theta whose result is in the set and within the bounds."""
 
     @abstractmethod
-    def steepest(self, gradient: Theta) -> Theta:
-        """The direction of steepest ascent, one unit of the threat's own geometry long; zero where the gradient is."""
+    def steepest(self, x: Batch, theta: Theta, gradient: Theta, bounds: Bounds) -> Theta:
+        """The direction of steepest descent at theta, one unit of the threat's own geometry long.
+
+        Zero where the gradient is. A sparse geometry spends the step on features that can still move within the bounds.
+        """
 
     @abstractmethod
     def size(self, x: Batch, x_adv: Batch) -> Float[Tensor, " b"]:

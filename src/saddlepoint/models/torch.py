@@ -73,6 +73,7 @@ class TorchModel(Model):
     def session(self) -> Iterator["TorchModel"]:
         modes = {module: module.training for module in self.net.modules()}
         wanted = {p: p.requires_grad for p in self.net.parameters()}
+        gradients = {p: p.grad for p in wanted}
         buffers = {b: b.clone() for b in self.net.buffers()}
         try:
             self.net.eval()
@@ -84,6 +85,7 @@ class TorchModel(Model):
                 module.training = training
             for parameter, needs in wanted.items():
                 parameter.requires_grad_(needs)
+                parameter.grad = gradients[parameter]
             with torch.no_grad():
                 for buffer, value in buffers.items():
                     buffer.copy_(value)

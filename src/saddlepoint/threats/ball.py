@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from pydantic import field_validator
@@ -23,7 +23,7 @@ class Ball(Threat):
     nearest: ClassVar[Callable[[Tensor, float, Tensor, Tensor], Tensor]]
 
     @classmethod
-    def unbounded(cls) -> Self:
+    def unbounded(cls) -> "Ball":
         """The norm without a radius."""
         return cls(math.inf)  # type: ignore[call-arg]  # the records below have the field
 
@@ -80,8 +80,8 @@ class Linf(Ball):
     def diameter(self, x: Batch) -> float:
         return 1.0
 
-    def steepest(self, gradient: Tensor) -> Tensor:
-        return gradient.sign()
+    def steepest(self, x: Batch, theta: Tensor, gradient: Tensor, bounds: Bounds) -> Tensor:
+        return -gradient.sign()
 
 
 @positional_record
@@ -104,8 +104,8 @@ class L2(Ball):
     def diameter(self, x: Batch) -> float:
         return math.sqrt(math.prod(x.shape[1:]))
 
-    def steepest(self, gradient: Tensor) -> Tensor:
-        return norms.unit(gradient, norms.l2(gradient))
+    def steepest(self, x: Batch, theta: Tensor, gradient: Tensor, bounds: Bounds) -> Tensor:
+        return -norms.unit(gradient, norms.l2(gradient))
 
 
 @positional_record
@@ -132,11 +132,12 @@ class L1(Ball):
     def diameter(self, x: Batch) -> float:
         return float(math.prod(x.shape[1:]))
 
-    def steepest(self, gradient: Tensor) -> Tensor:
+    def steepest(self, x: Batch, theta: Tensor, gradient: Tensor, bounds: Bounds) -> Tensor:
+        gradient = movable(gradient, x + theta, bounds)
         size = gradient.abs().flatten(1)
         few = size >= size.topk(math.ceil(size.shape[1] / 100), dim=1).values[:, -1:]
         step = gradient.sign() * few.view_as(gradient)
-        return norms.unit(step, norms.l1(step))
+        return -norms.unit(step, norms.l1(step))
 
 
 @positional_record
@@ -170,5 +171,12 @@ class L0(Ball):
     def diameter(self, x: Batch) -> float:
         return float(math.prod(x.shape[-2:]) if x.dim() == 4 else math.prod(x.shape[1:]))
 
-    def steepest(self, gradient: Tensor) -> Tensor:
-        return norms.unit(gradient, norms.linf(gradient))
+    def steepest(self, x: Batch, theta: Tensor, gradient: Tensor, bounds: Bounds) -> Tensor:
+        gradient = movable(gradient, x + theta, bounds)
+        return -norms.unit(gradient, norms.linf(gradient))
+
+
+def movable(gradient: Tensor, at: Tensor, bounds: Bounds) -> Tensor:
+    """The gradient without the features whose descent the bounds forbid."""
+    low, high = bounds
+    return gradient.masked_fill(((at <= low) & (gradient > 0)) | ((at >= high) & (gradient < 0)), 0)

@@ -32,7 +32,7 @@ class HopSkipJump(Attack):
         first_evaluations: queries of the first estimate; the t-th takes sqrt(t) times as many.
         most_evaluations: at most so many a step.
         gamma: width of the boundary search, in units of d^-1.5 (L2) or d^-2 (Linf) of the distance, d features.
-        attempts: random inputs to try as a start.
+        attempts: random inputs to try as a start, of gray and of black and white noise.
 
     Deviations: the search for a step length gives up after 15 halvings, where the code of the authors may loop forever.
     """
@@ -64,6 +64,11 @@ class HopSkipJump(Attack):
         """Queries of the t-th estimate."""
         return int(min(self.first_evaluations * math.sqrt(t), self.most_evaluations))
 
+    def draw(self, game: Game, i: int) -> Tensor:
+        """The i-th random start in [0, 1]: gray noise, and in turn noise of black and white, fewer and fewer white."""
+        noise = game.noise.fork(f"start {i}").uniform(*game.x.shape[1:], dtype=game.x.dtype)
+        return noise if i % 2 == 0 else (noise < 0.5 / (1 + i // 2 % 8)).to(noise.dtype)
+
     def run(self, game: Game) -> Iterator[Rows]:
         low, high = game.model.bounds
         features = game.x[0].numel()
@@ -75,7 +80,7 @@ class HopSkipJump(Attack):
             rows = yield rows
             if rows.ready.all():
                 break
-            draw = game.noise.fork(f"start {i}").uniform(*game.x.shape[1:], dtype=game.x.dtype) * (high - low) + low
+            draw = self.draw(game, i) * (high - low) + low
             now = wins(game, draw, where=~rows.ready) & ~rows.ready
             rows.point = torch.where(expand_as(now, draw), draw, rows.point)
             rows.ready = rows.ready | now

@@ -12,6 +12,7 @@ from saddlepoint.core.config import record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.core.threat import Threat
 
 
 @record
@@ -38,6 +39,11 @@ class Cascade(Attack):
     @property
     def access(self) -> Access:  # type: ignore[override]  # known from the parts, not from the class
         return max(attack.access for attack in self.attacks)
+
+    @property
+    def threats(self) -> tuple[type[Threat], ...]:  # type: ignore[override]
+        named = dict.fromkeys(t for attack in self.attacks for t in attack.threats)
+        return tuple(t for t in named if all(issubclass(t, attack.threats) for attack in self.attacks))
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         parts = [attack.passes(features, classes) for attack in self.attacks]

@@ -85,7 +85,7 @@ class APGD(Attack):
         for k in range(self.steps):
             rows = yield rows
             momentum = 0.75 if k else 1.0
-            z = game.project(rows.theta - expand_as(rows.step, rows.theta) * game.threat.steepest(rows.gradient))
+            z = game.project(rows.theta + expand_as(rows.step, rows.theta) * game.steepest(rows.gradient, rows.theta))
             moved = momentum * (z - rows.theta) + (1 - momentum) * (rows.theta - rows.before)
             rows.before, rows.theta = rows.theta, game.project(rows.theta + moved)
             if k + 1 == self.steps:

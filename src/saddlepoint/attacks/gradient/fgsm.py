@@ -8,6 +8,7 @@ from saddlepoint.core.config import record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.threats import L2, Linf
 
 
 @record
@@ -26,6 +27,7 @@ class FGSM(Attack):
 
     access: ClassVar = Access.GRADIENTS
     seeks: ClassVar = Seeks.BUDGET
+    threats: ClassVar = (Linf, L2)
     paper: ClassVar = Paper(
         key="goodfellow2015explaining",
         title="Explaining and Harnessing Adversarial Examples",
@@ -42,6 +44,7 @@ class FGSM(Attack):
     def run(self, game: Game) -> Iterator[Rows]:
         theta = game.start(random=False).requires_grad_()
         gradient = game.gradient(getattr(game, self.loss)(theta), theta)
-        theta = game.project(theta.detach() - game.threat.reach * game.threat.steepest(gradient))
+        theta = theta.detach()
+        theta = game.project(theta + game.threat.reach * game.steepest(gradient, theta))
         game.submit(theta)
         yield Rows(theta=theta)

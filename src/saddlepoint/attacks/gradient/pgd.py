@@ -50,6 +50,7 @@ class PGD(Attack):
         for _ in range(self.steps):
             theta = rows.theta.requires_grad_()
             gradient = game.gradient(getattr(game, self.loss)(theta), theta)
-            rows.theta = game.project(theta.detach() - step_size * game.threat.steepest(gradient))
+            theta = theta.detach()
+            rows.theta = game.project(theta + step_size * game.steepest(gradient, theta))
             rows = yield rows
         game.submit(rows.theta)

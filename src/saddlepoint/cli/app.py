@@ -1,0 +1,259 @@
+"""The commands."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.logging import RichHandler
+
+from saddlepoint.cli import show
+
+app = typer.Typer(
+    name="saddlepoint",
+    help="How robust is this classifier, and can I believe the number?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+class Exit(IntEnum):
+    """What the shell is told."""
+
+    FINE = 0
+    BELOW = 1  # robust accuracy below --fail-under
+    USAGE = 2
+    NOT_VALID = 3  # the evidence does not support the number
+    INTERRUPTED = 4  # the same command goes on
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print plain data instead of tables.")]
+Model = Annotated[
+    str | None, typer.Argument(help="package.module:network or :factory, or small-cnn. Left out: the demonstration.")
+]
+Data = Annotated[str | None, typer.Option(help="Name, folder of images, or .npz file. `saddlepoint list data` shows names.")]
+Threat = Annotated[str, typer.Option(help="linf:0.3, linf:8/255, l2:2, l1:10, l0:20; l2 alone has no radius.")]
+Weights = Annotated[Path | None, typer.Option(help="File of weights: safetensors, or a checkpoint of plain tensors.")]
+Seed = Annotated[int, typer.Option(help="Key of all randomness.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
+Batch = Annotated[str, typer.Option(help="Rows at once, or auto.")]
+Limit = Annotated[int | None, typer.Option(help="Number of examples, drawn with the seed; 0 for all.")]
+Mean = Annotated[str | None, typer.Option(help="Subtracted from the input, one number or one a channel: 0.49,0.48,0.45.")]
+Std = Annotated[str | None, typer.Option(help="Divided by, likewise.")]
+Bounds = Annotated[str, typer.Option(help="Lowest and highest value of an input.")]
+Queries = Annotated[int | None, typer.Option(help="Forward passes an attack may spend on an example.")]
+
+
+def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Errors of this library as one line and exit code 2, interruption as exit code 4; --debug shows tracebacks."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from saddlepoint.core.errors import SaddlepointError
+
+        try:
+            return command(*args, **kwargs)
+        except SaddlepointError as error:
+            if _state["debug"]:
+                raise
+            show.complain(str(error))
+            raise typer.Exit(Exit.USAGE) from None
+        except KeyboardInterrupt:
+            show.complain("Interrupted. What is done is kept: the same command goes on from here.")
+            raise typer.Exit(Exit.INTERRUPTED) from None
+
+    return run
+
+
+_state = {"debug": False}
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+) -> None:
+    """How robust is this classifier, and can I believe the number?"""
+    _state["debug"] = debug
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=show.ERR, show_path=False)]
+    )
+    logging.getLogger("saddlepoint").setLevel(level)
+
+
+@app.command()
+@guarded
+def audit(
+    model: Model = None,
+    weights: Weights = None,
+    data: Data = None,
+    threat: Threat = "linf:0.2",
+    preset: Annotated[str, typer.Option(help="quick, standard or thorough.")] = "quick",
+    attack: Annotated[list[str] | None, typer.Option(help="Attack by name, instead of the preset's; repeatable.")] = None,
+    limit: Limit = 500,
+    seed: Seed = 0,
+    device: Device = "auto",
+    batch: Batch = "auto",
+    budget: Annotated[str | None, typer.Option(help="Time to spend on attacks: 90s, 10m, 2h.")] = None,
+    queries: Queries = None,
+    mean: Mean = None,
+    std: Std = None,
+    bounds: Bounds = "0,1",
+    out: Annotated[Path | None, typer.Option(help="The run's folder; the same folder goes on where it stopped.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Remove what the folder holds first.")] = False,
+    fail_under: Annotated[float | None, typer.Option(help="Exit with 1 if robust accuracy is below.", min=0, max=1)] = None,
+    json: Json = False,
+) -> None:
+    """Attack a model, judge the evidence, and write a report.
+
+    Without a model: train a plain and an adversarially trained network for digits, and audit both. The same command again
+    goes on where it stopped, or prints the same numbers when all is done.
+    """
+    from saddlepoint.auditing import plan
+
+    seconds = show.duration(budget)
+    with show.Bars(quiet=json) as bars:
+        made = plan(
+            model, data, threat, preset=preset, limit=limit or None, seed=seed, attacks=attack or (), batch=batch,
+            device=device, queries=queries, out=out, fresh=fresh, weights=weights, bounds=show.pair(bounds),
+            mean=show.numbers(mean), std=show.numbers(std), command=show.command_line(), on_epoch=bars.epoch,
+        )  # fmt: skip
+        bars.announce(made, seconds)
+        run = made.run(seconds=seconds, on_chunk=bars.chunk)
+    result = run.result()
+    show.emit(result, json, lambda: show.audited(run, result))
+    _leave(result, fail_under)
+
+
+def _leave(result: dict[str, Any], fail_under: float | None) -> NoReturn:
+    if not all(s["verdict"]["valid"] for s in result["subjects"]):
+        raise typer.Exit(Exit.NOT_VALID)
+    if fail_under is not None:
+        below = [s for s in result["subjects"] if (s["robust"]["low"]["value"] or 0.0) < fail_under]
+        for subject in below:
+            show.complain(
+                f"{subject['name']}: robust accuracy {subject['robust']['low']['value']:.3f} is below {fail_under}."
+            )
+        raise typer.Exit(Exit.BELOW if below else Exit.FINE)
+    raise typer.Exit(Exit.FINE)
+
+
+@app.command()
+@guarded
+def attack(
+    method: Annotated[str, typer.Argument(help="Name of an attack, or its settings as a TOML file.")],
+    model: Annotated[str, typer.Option(help="package.module:network or :factory, or small-cnn.")] = "small-cnn",
+    weights: Weights = None,
+    data: Data = "mnist-5k",
+    threat: Threat = "linf:0.2",
+    target: Annotated[int | None, typer.Option(help="Class to reach; left out, any wrong one.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Setting of the attack, steps=100; repeatable.")] = None,
+    limit: Limit = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    batch: Annotated[int, typer.Option(help="Rows at once.", min=1)] = 256,
+    queries: Queries = None,
+    mean: Mean = None,
+    std: Std = None,
+    bounds: Bounds = "0,1",
+    out: Annotated[Path | None, typer.Option(help="Write inputs and outcomes to this .safetensors file.")] = None,
+    json: Json = False,
+) -> None:
+    """Play one attack, and print what it found.
+
+    The network small-cnn without --weights is trained on the data first, and kept for the next time.
+    """
+    from saddlepoint.cli import work
+
+    result, config = work.play(
+        method, show.settings(set_), model=model, weights=weights, data=data or "mnist-5k", threat=threat, target=target,
+        limit=limit or None, seed=seed, device=device, batch=batch, queries=queries, mean=show.numbers(mean),
+        std=show.numbers(std), bounds=show.pair(bounds), progress=not json,
+    )  # fmt: skip
+    if out is not None:
+        work.save(result, out)
+    show.emit(work.summary(result, config, threat), json, lambda: show.attacked(result, config, threat))
+
+
+@app.command()
+@guarded
+def train(
+    out: Annotated[Path, typer.Argument(help="Where the weights go: a .safetensors file.")],
+    model: Annotated[str, typer.Option(help="package.module:network or :factory, or small-cnn.")] = "small-cnn",
+    data: Data = "mnist-5k",
+    attack: Annotated[str | None, typer.Option(help="Inner maximizer; left out, standard training.")] = None,
+    threat: Annotated[str | None, typer.Option(help="Where it may search, as in linf:0.2.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Setting of the attack, steps=7; repeatable.")] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.", min=1)] = 10,
+    batch: Annotated[int, typer.Option(help="Examples a step.", min=1)] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Highest of the cycle.")] = 2e-3,
+    warmup: Annotated[int, typer.Option(help="Epochs over which the radius grows.", min=0)] = 0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Train a network, on clean examples or on what an attack makes of them."""
+    from saddlepoint.cli import work
+
+    with show.Bars(quiet=json) as bars:
+        summary = work.train(
+            out, model=model, data=data or "mnist-5k", attack=attack, settings=show.settings(set_), threat=threat,
+            epochs=epochs, batch=batch, learning_rate=learning_rate, warmup=warmup, seed=seed, device=device,
+            on_epoch=lambda done, _: bars.epoch("training", done, epochs),
+        )  # fmt: skip
+    show.emit(summary, json, lambda: show.table("Trained", ["", ""], [[k, str(v)] for k, v in summary.items()]))
+
+
+@app.command()
+@guarded
+def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")], json: Json = False) -> None:
+    """Write the report of a run again, from its records alone, and print its numbers."""
+    from saddlepoint.evaluation.run import Run
+    from saddlepoint.report import write_report
+
+    run = Run(folder)
+    run.write()
+    write_report(run)
+    result = run.result()
+    show.emit(result, json, lambda: show.audited(run, result))
+
+
+@app.command(name="list")
+@guarded
+def list_(
+    kind: Annotated[str, typer.Argument(help="attacks, threats, goals, data, models or presets; left out, all.")] = "all",
+    pattern: Annotated[str, typer.Argument(help="Only names that match, as in 'A*'.")] = "*",
+    json: Json = False,
+) -> None:
+    """Everything there is."""
+    from saddlepoint.cli import work
+
+    found = work.catalog(kind, pattern)
+    show.emit(found, json, lambda: show.catalog(found))
+
+
+@app.command()
+@guarded
+def doctor(json: Json = False) -> None:
+    """Versions, device, data sets: what works here and what to do about the rest."""
+    from saddlepoint.cli import work
+
+    found = work.diagnose()
+    show.emit(found, json, lambda: show.table("Doctor", ["what", "found"], [[k, str(v)] for k, v in found.items()]))
+
+
+def main() -> None:
+    """Entry point of the `saddlepoint` command."""
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        app()
+    except BrokenPipeError:
+        sys.stderr.close()

@@ -1,0 +1,220 @@
+"""What the smaller commands do, behind their arguments."""
+
+import fnmatch
+import importlib.util
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+import saddlepoint
+from saddlepoint import data as data_sets
+from saddlepoint.auditing import trained
+from saddlepoint.core.attack import Attack, Seeks
+from saddlepoint.core.config import from_config, from_toml, to_config
+from saddlepoint.core.errors import InputError, SaddlepointError
+from saddlepoint.core.goal import Goal, Targeted, Untargeted
+from saddlepoint.core.model import Model
+from saddlepoint.core.play import as_threat
+from saddlepoint.core.play import attack as play_attack
+from saddlepoint.core.registry import registry
+from saddlepoint.core.result import Outcome, Result
+from saddlepoint.evaluation.presets import PRESETS
+from saddlepoint.evaluation.run import finite, share
+from saddlepoint.models.resolve import ZOO, resolve
+from saddlepoint.models.train import Trainer, save_weights, seeded
+
+
+def make_attack(method: str, settings: dict[str, Any]) -> Attack:
+    """The attack of a name or of a TOML file, with settings changed."""
+    path = Path(method)
+    config = (
+        to_config(from_toml(path.read_text(), "attack")) if path.suffix == ".toml" and path.is_file() else {"name": method}
+    )
+    return from_config(config | settings, "attack")
+
+
+def play(
+    method: str,
+    settings: dict[str, Any],
+    *,
+    model: str,
+    weights: Path | None,
+    data: str,
+    threat: str,
+    target: int | None,
+    limit: int | None,
+    seed: int,
+    device: str,
+    batch: int,
+    queries: int | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    bounds: tuple[float, float],
+    progress: bool,
+) -> tuple[Result, dict[str, Any]]:
+    """Play one attack on examples of a data set."""
+    attack, threat_, examples = make_attack(method, settings), as_threat(threat), data_sets.load(data)
+    where = chosen_device(device)
+    made: Model
+    if model in ZOO and weights is None:
+        made, _ = trained(Trainer(epochs=8, seed=seed), data_sets.load(data, "train"), where)
+    else:
+        made = resolve(model, examples, weights=weights, bounds=bounds, mean=mean, std=std, device=where)
+    ids = data_sets.picked(examples, limit, seed)
+    x, y = examples.batch(ids)
+    if target is not None:
+        other = y != target
+        x, y, ids = x[other], y[other], ids[other]
+    goal: Goal = Untargeted(y) if target is None else Targeted(torch.full_like(y, target))
+    result = play_attack(made, x, goal, threat_, attack, seed=seed, ids=ids, batch=batch, queries=queries, progress=progress)
+    return result, to_config(attack)
+
+
+def save(result: Result, path: Path) -> None:
+    """Write the per-example columns of a result as tensors."""
+    names = ("x_adv", "outcome", "size", "clean", "answer", "queries", "gradients")
+    try:
+        save_file({name: getattr(result, name).detach().cpu().contiguous() for name in names}, path)
+    except OSError as error:
+        raise InputError(f"Could not write {path} ({error.strerror or error}). Choose another --out.") from error
+
+
+def summary(result: Result, config: dict[str, Any], threat: str) -> dict[str, Any]:
+    """A result as plain data."""
+    return {
+        "attack": config,
+        "threat": threat,
+        "n": len(result),
+        "success_rate": share(result.success_rate),
+        "robust_accuracy": share(result.robust_accuracy),
+        "median_size": finite(result.median_size),
+        "outcomes": {o.name: int(result.rows(o).sum()) for o in Outcome},
+        "forwards": result.forwards,
+        "backwards": result.backwards,
+    }
+
+
+def train(
+    out: Path,
+    *,
+    model: str,
+    data: str,
+    attack: str | None,
+    settings: dict[str, Any],
+    threat: str | None,
+    epochs: int,
+    batch: int,
+    learning_rate: float,
+    warmup: int,
+    seed: int,
+    device: str,
+    on_epoch: Callable[[int, float], None],
+) -> dict[str, Any]:
+    """Train a network and write its weights."""
+    examples, test = data_sets.load(data, "train"), data_sets.load(data, "test")
+    if out.suffix != ".safetensors":
+        raise InputError(f"Weights are written as safetensors; got {out.name!r}. Name the file something.safetensors.")
+    trainer = Trainer(
+        epochs=epochs, batch=batch, learning_rate=learning_rate, warmup=warmup, seed=seed,
+        attack=make_attack(attack, settings) if attack else None, threat=as_threat(threat) if threat else None,
+    )  # fmt: skip
+    made: Any = seeded(lambda: resolve(model, examples).net, seed)  # type: ignore[attr-defined]
+    where = chosen_device(device)
+    fitted = trainer.fit(made, examples, device=where, on_epoch=on_epoch)
+    right = 0
+    with fitted.session(), torch.no_grad():
+        for _, x, y in test.batches(256):
+            right += int((fitted.labels(x.to(where)).cpu() == y).sum())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(made, out)
+    return {
+        "weights": str(out),
+        "trainer": to_config(trainer),
+        "data": data,
+        "test_accuracy": right / len(test),
+        "n": len(test),
+    }
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the GPU where there is one."""
+    try:
+        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    except RuntimeError:
+        raise InputError(f"There is no device {name!r}. Use auto, cpu or cuda.") from None
+
+
+KINDS = ("attacks", "threats", "goals", "data", "models", "presets")
+
+
+def catalog(kind: str, pattern: str) -> dict[str, list[dict[str, str]]]:
+    """Tables of everything there is, by kind."""
+    if kind != "all" and kind not in KINDS:
+        raise InputError(f"There is nothing to list under {kind!r}. Choose from {', '.join(KINDS)}.")
+    found: dict[str, list[dict[str, str]]] = {
+        "attacks": [attack_row(cls) for cls in registry("attack").classes.values()],
+        "threats": [{"name": c.__name__, "what": first_line(c)} for c in registry("threat").classes.values()],
+        "goals": [{"name": c.__name__, "what": first_line(c)} for c in registry("goal").classes.values()],
+        "data": [{"name": name, "what": what} for name, what in data_sets.names().items()],
+        "models": [{"name": name, "what": first_line(cls)} for name, cls in ZOO.items()],
+        "presets": [{"name": name} for name in PRESETS],
+    }
+    for rows in found.values():
+        rows[:] = sorted((r for r in rows if fnmatch.fnmatch(r["name"], pattern)), key=lambda r: r["name"].casefold())
+    return found if kind == "all" else {kind: found[kind]}
+
+
+def attack_row(cls: Any) -> dict[str, str]:
+    """What an attack needs and gives, with its default settings on 28 x 28 images of ten classes."""
+    attack = cls()
+    forwards, backwards = attack.passes(784, 10)
+    threats = ", ".join(t.__name__ for t in attack.threats)
+    return {
+        "name": cls.__name__,
+        "access": attack.access.name.lower(),
+        "seeks": "minimum" if attack.seeks is Seeks.MINIMUM else "budget",
+        "threats": "any" if threats == "Threat" else threats,
+        "goals": ", ".join(g.__name__ for g in attack.goals),
+        "passes": f"{forwards} f, {backwards} b",
+        "paper": f"{attack.paper.authors.split(',')[0]} {attack.paper.year}",
+        "what": first_line(cls),
+    }
+
+
+def first_line(cls: type) -> str:
+    """The first sentence of a docstring."""
+    return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+def diagnose() -> dict[str, str]:
+    """What works here, in words."""
+    found = {
+        "saddlepoint": saddlepoint.__version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+        "threads": str(torch.get_num_threads()),
+        "torchvision": _torchvision(),
+        "attacks": f"{len(registry('attack').classes)} registered",
+    }
+    for name in data_sets.names():
+        try:
+            found[f"data {name}"] = f"{len(data_sets.load(name))} test examples"
+        except SaddlepointError as error:
+            found[f"data {name}"] = str(error)
+    return found
+
+
+def _torchvision() -> str:
+    if importlib.util.find_spec("torchvision") is None:
+        return "not installed; not needed"
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:
+        return f"installed but broken ({error}); saddlepoint does not need it, models built on it do"
+    return "works"

@@ -1,0 +1,28 @@
+"""Every registered attack obeys every law."""
+
+import pytest
+
+from saddlepoint.attacks.decision.hop_skip_jump import HopSkipJump
+from saddlepoint.attacks.ensemble.cascade import Cascade
+from saddlepoint.attacks.ensemble.restarts import Restarts
+from saddlepoint.attacks.gradient.apgd import APGD
+from saddlepoint.attacks.gradient.pgd import PGD
+from saddlepoint.attacks.score.one_pixel import OnePixel
+from saddlepoint.attacks.score.square import Square
+from saddlepoint.core.registry import registry
+from saddlepoint.testing import Law, laws
+
+# The expensive ones with fewer steps; every other attack is tried as it comes.
+LIGHTER = {
+    "Cascade": Cascade(attacks=(PGD(steps=10), APGD(steps=10, targets=2), Square(steps=50))),
+    "HopSkipJump": HopSkipJump(steps=10),
+    "OnePixel": OnePixel(population=60, generations=30),
+    "Restarts": Restarts(attack=PGD(steps=10), restarts=3),
+    "Square": Square(steps=400),
+}
+ALL = [law for name, cls in registry("attack").classes.items() for law in laws(LIGHTER.get(name) or cls())]
+
+
+@pytest.mark.parametrize("law", ALL, ids=str)
+def test_law(law: Law) -> None:
+    law()

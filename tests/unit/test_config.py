@@ -1,0 +1,267 @@
+"""Records: text and back, stable digests, names, plug-ins, papers."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields
+from typing import ClassVar
+
+import pytest
+
+import saddlepoint as sp
+from saddlepoint import attacks as a
+from saddlepoint.core import registry as rooms
+from saddlepoint.core.attack import Attack, Seeks
+from saddlepoint.core.config import digest, from_config, from_json, from_toml, record, to_config, to_json, to_toml
+from saddlepoint.core.errors import ConfigError, SaddlepointError, UnknownName
+from saddlepoint.core.model import Access
+from saddlepoint.core.paper import Paper, cite, papers
+from saddlepoint.core.registry import Registry, did_you_mean, registry
+from saddlepoint.threats import L0, L1, L2, Linf
+
+ATTACKS = registry("attack").classes
+NESTED = a.Restarts(
+    attack=a.Cascade(attacks=(a.PGD(steps=3, step_size="2/255"), a.Restarts(attack=a.FGSM(loss="dlr"), restarts=2))), restarts=4
+)
+VARIED = [
+    a.FGSM(loss="margin"),
+    a.BIM(steps=7, step_size=0.5),
+    a.PGD(steps=1, step_size=1 / 3, random_start=False, loss="cross_entropy"),
+    a.APGD(steps=5, loss="dlr", targets=3, rho=0.1),
+    a.DDN(steps=9, gamma=0.3, first_radius=1e-7, levels=256),
+    a.DeepFool(steps=2, candidates=2, overshoot=0.0),
+    a.CarliniWagner(steps=3, searches=9, confidence=2.5, objective="f3", abort_early=False, start=a.DDN(steps=2)),
+    a.JSMA(theta=-0.5, max_distortion=1.0),
+    a.Square(steps=1, first_share=1.0, rescale=True),
+    a.OnePixel(population=4, generations=1, weight=1.5),
+    a.HopSkipJump(steps=1, gamma=1e6),
+    a.Cascade(attacks=(a.FGSM(), a.Cascade(attacks=(a.Square(),)))),
+    NESTED,
+]
+THREATS = [cls(eps) for cls in (Linf, L2, L1, L0) for eps in (0, 1, 17.0, math.inf)] + [Linf("8/255"), L2(1e-9), L1(0.1)]
+ALL = [("attack", cls()) for cls in ATTACKS.values()] + [("attack", v) for v in VARIED] + [("threat", t) for t in THREATS]
+every = pytest.mark.parametrize(("kind", "value"), ALL, ids=[repr(v)[:60] for _, v in ALL])
+
+
+def test_the_list_above_has_every_attack_and_threat():
+    assert {type(v) for v in VARIED} == set(ATTACKS.values())
+    assert {type(t) for t in THREATS} == set(registry("threat").classes.values())
+
+
+@every
+def test_repr_makes_it_again(kind, value):
+    names = {**ATTACKS, **registry("threat").classes, "inf": math.inf}
+    assert eval(repr(value), names) == value
+
+
+@every
+def test_toml_and_back(kind, value):
+    again = from_toml(to_toml(value), kind)
+    assert again == value
+    assert type(again) is type(value)
+    assert digest(again) == digest(value)
+
+
+@every
+def test_json_and_back(kind, value):
+    again = from_json(to_json(value), kind)
+    assert again == value
+    assert from_json(json.dumps(to_config(value), indent=4), kind) == value
+    assert hash(again) == hash(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [a.CarliniWagner(start=None), a.Cascade(attacks=(a.CarliniWagner(start=None),)), a.PGD(step_size=None)],
+    ids=["not its default", "nested", "its default"],
+)
+def test_none_is_kept(value):
+    assert from_json(to_json(value), "attack") == value
+    assert from_toml(to_toml(value), "attack") == value
+
+
+def test_digests_tell_records_apart():
+    found = [digest(v) for _, v in ALL] + [digest(a.PGD(steps=41)), digest(a.CarliniWagner(start=None))]
+    assert len(set(found)) == len({(type(v).__name__, repr(v)) for _, v in ALL}) + 2
+    assert digest(Linf("8/255")) == digest(Linf(8 / 255))
+    assert digest(a.PGD(steps=3)) == digest(a.PGD(steps=3.0)) == digest(from_config({"steps": 3, "name": "pgd"}, "attack"))
+
+
+def test_digests_are_the_same_in_every_process():
+    code = (
+        "from saddlepoint import attacks as a; from saddlepoint.core.config import digest; from saddlepoint.threats import L2;"
+        "print(*(digest(v) for v in (a.Cascade(), a.CarliniWagner(), a.Restarts(attack=a.FGSM()), L2(0.1))))"
+    )
+    seen = set()
+    for seed in ("0", "1", "12345"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        seen.add(subprocess.check_output([sys.executable, "-c", code], text=True, env=environment, timeout=120))
+    here = [digest(v) for v in (a.Cascade(), a.CarliniWagner(), a.Restarts(attack=a.FGSM()), L2(0.1))]
+    assert seen == {" ".join(here) + "\n"}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_misspelled_field_is_recognized(name):
+    field = fields(ATTACKS[name])[0].name
+    with pytest.raises(ConfigError) as refused:
+        ATTACKS[name](**{field + "s": 1})
+    assert f"{name} has no field '{field}s'. Did you mean '{field}'?" in str(refused.value)
+    with pytest.raises(ConfigError, match=f"Did you mean '{field}'"):
+        from_toml(f'name = "{name}"\n{field}s = 1', "attack")
+
+
+def test_a_field_like_no_other_lists_the_fields():
+    with pytest.raises(ConfigError, match=r"^PGD has no field 'qqq'\. Its fields: steps, step_size, random_start, loss\.$"):
+        a.PGD(qqq=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("PDG", "PGD"), ("deepfol", "DeepFool"), ("hop_skip_jump", "HopSkipJump"), ("CarliniWagne", "Carlini")]
+)
+def test_a_misspelled_name_is_recognized(name, nearest):
+    with pytest.raises(UnknownName, match=f"There is no attack named '{name}'. Did you mean '{nearest}"):
+        from_config(name, "attack")
+
+
+def test_names_are_found_in_any_case():
+    assert from_config("pgd", "attack") == a.PGD()
+    assert from_config({"name": "LINF", "eps": "8/255"}, "threat") == Linf(8 / 255)
+
+
+def test_did_you_mean_says_nothing_when_nothing_is_near():
+    assert did_you_mean("zzzz", ["PGD", "FGSM"]) == ""
+    assert did_you_mean("anything", []) == ""
+
+
+@pytest.mark.parametrize("value", [a.PGD(), Linf(0.1), a.Cascade()])
+def test_records_are_frozen_and_hashable(value):
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, fields(value)[0].name, 5)
+    assert len({value, type(value)(**{f.name: getattr(value, f.name) for f in fields(value)})}) == 1
+
+
+@pytest.mark.parametrize(("text", "eps"), [("8/255", 8 / 255), ("0.5", 0.5), ("1e-3", 1e-3), ("inf", math.inf), (" 2 ", 2.0)])
+def test_radii_are_read_from_text(text, eps):
+    assert Linf(text).eps == eps
+
+
+# -- plug-ins ----------------------------------------------------------------------------------------------------------
+
+
+class Point:
+    """An entry point as importlib.metadata has them."""
+
+    def __init__(self, name, value):
+        self.name, self.value = name, f"plug_in:{name}"
+        self._value = value
+
+    def load(self):
+        if isinstance(self._value, Exception):
+            raise self._value
+        return self._value
+
+
+@pytest.fixture
+def plug_in(monkeypatch):
+    """Install things as plug-ins for attacks; the registry is made anew before and after."""
+
+    def install(*points):
+        monkeypatch.setattr(rooms, "entry_points", lambda group: points if group == "saddlepoint.attack" else ())
+        registry.cache_clear()
+
+    yield install
+    monkeypatch.undo()
+    registry.cache_clear()
+
+
+@record
+class Nudge(Attack):
+    """A stranger's attack."""
+
+    access: ClassVar = Access.SCORES
+    seeks: ClassVar = Seeks.BUDGET
+    paper: ClassVar = Paper(key="k", title="t", authors="n", year=2020, venue="v")
+    tries: int = 3
+
+    def passes(self, features, classes):
+        return self.tries, 0
+
+    def run(self, game):
+        yield from ()
+
+
+def test_a_plug_in_is_an_attack_like_any_other(plug_in):
+    plug_in(Point("Nudge", Nudge))
+    assert registry("attack").get("nudge") is Nudge
+    assert "Nudge" in registry("attack").names()
+    assert a.Nudge is Nudge
+    assert "Nudge" in dir(a)
+    value = a.Restarts(attack=Nudge(tries=9), restarts=2)
+    assert from_toml(to_toml(value), "attack") == value
+    with pytest.raises(UnknownName, match="Did you mean 'Nudge'"):
+        from_config("Nugde", "attack")
+
+
+def test_without_it_there_is_none(plug_in):
+    plug_in()
+    assert "Nudge" not in registry("attack").classes
+    with pytest.raises(AttributeError, match="has no attribute 'Nudge'; it has .*PGD"):
+        _ = a.Nudge
+
+
+def test_a_class_can_be_registered_by_hand(plug_in):
+    plug_in()
+    assert registry("attack").add(Nudge) is Nudge
+    assert from_config({"name": "Nudge", "tries": 1}, "attack") == Nudge(tries=1)
+
+
+@pytest.mark.parametrize("value", [ImportError("no module named foo"), int, 5, "text"], ids=str)
+def test_a_broken_plug_in_is_named(plug_in, value):
+    plug_in(Point("Nudge", value))
+    with pytest.raises(SaddlepointError, match="Nudge"):
+        registry("attack")
+
+
+def test_abstract_and_private_classes_are_not_listed():
+    for kind in ("attack", "threat", "goal"):
+        found = Registry(kind, *rooms.ROOMS[kind])
+        assert not any(name.startswith("_") or name in ("Attack", "Threat", "Ball", "Goal") for name in found.names())
+    assert registry("goal").names() == ["LeastLikely", "ReduceConfidence", "Targeted", "Untargeted"]
+
+
+# -- papers ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_paper_is_cited_once():
+    text = cite(*(cls() for cls in ATTACKS.values()), NESTED)
+    keys = [line.partition("{")[2].rstrip(",") for line in text.splitlines() if line.startswith("@")]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == {p.key for cls in ATTACKS.values() for p in papers(cls())}
+
+
+def test_parts_are_cited_too():
+    assert [p.key for p in papers(a.CarliniWagner())] == ["carlini2017towards", "rony2019decoupling"]
+    assert [p.key for p in papers(a.CarliniWagner(start=None))] == ["carlini2017towards"]
+    assert [p.key for p in papers(a.Restarts(attack=a.Cascade()))] == [
+        a.PGD.paper.key, a.APGD.paper.key, a.Square.paper.key,
+    ]  # fmt: skip
+    assert cite(a.Restarts(), a.PGD()) == cite(a.PGD()) == a.PGD.paper.bibtex
+    assert cite() == cite(Linf(0.1)) == ""
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_citation_is_whole(name):
+    paper = ATTACKS[name].paper
+    assert paper.bibtex.startswith(f"@inproceedings{{{paper.key},\n")
+    assert paper.bibtex.count("{") == paper.bibtex.count("}")
+    assert all(str(v) in paper.bibtex for v in (paper.title, paper.authors, paper.year, paper.venue, paper.arxiv))
+    assert str(paper.year) in str(paper)
+
+
+def test_the_front_room_has_what_it_lists():
+    assert all(getattr(sp, name) is not None for name in sp.__all__)
+    assert dir(sp) == sorted(sp.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Attac'"):
+        _ = sp.Attac
