@@ -1,14 +1,20 @@
-"""Records: text and back, stable digests, names, plug-ins, papers."""
+# ruff: noqa: E501
+"""Records and files: text and back, stable digests, names, weights, plug-ins, papers."""
 
 import json
 import math
 import os
+import pickle
+import re
 import subprocess
 import sys
+import warnings
 from dataclasses import FrozenInstanceError, fields
 from typing import ClassVar
 
 import pytest
+import torch
+from torch import nn
 
 import saddlepoint as sp
 from saddlepoint import attacks as a
@@ -19,11 +25,14 @@ from saddlepoint.core.errors import ConfigError, SaddlepointError, UnknownName
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper, cite, papers
 from saddlepoint.core.registry import Registry, did_you_mean, registry
+from saddlepoint.evaluation.spec import Spec
+from saddlepoint.models.train import load_weights
 from saddlepoint.threats import L0, L1, L2, Linf
 
 ATTACKS = registry("attack").classes
 NESTED = a.Restarts(
-    attack=a.Cascade(attacks=(a.PGD(steps=3, step_size="2/255"), a.Restarts(attack=a.FGSM(loss="dlr"), restarts=2))), restarts=4
+    attack=a.Cascade(attacks=(a.PGD(steps=3, step_size="2/255"), a.Restarts(attack=a.FGSM(loss="dlr"), restarts=2))),
+    restarts=4,
 )
 VARIED = [
     a.FGSM(loss="margin"),
@@ -108,7 +117,7 @@ def test_a_misspelled_field_is_recognized(name):
     with pytest.raises(ConfigError) as refused:
         ATTACKS[name](**{field + "s": 1})
     assert f"{name} has no field '{field}s'. Did you mean '{field}'?" in str(refused.value)
-    with pytest.raises(ConfigError, match=f"Did you mean '{field}'"):
+    with pytest.raises(ConfigError, match=rf"Did you mean '{field}'"):
         from_toml(f'name = "{name}"\n{field}s = 1', "attack")
 
 
@@ -118,7 +127,8 @@ def test_a_field_like_no_other_lists_the_fields():
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("PDG", "PGD"), ("deepfol", "DeepFool"), ("hop_skip_jump", "HopSkipJump"), ("CarliniWagne", "Carlini")]
+    ("name", "nearest"),
+    [("PDG", "PGD"), ("deepfol", "DeepFool"), ("hop_skip_jump", "HopSkipJump"), ("CarliniWagne", "Carlini")],
 )
 def test_a_misspelled_name_is_recognized(name, nearest):
     with pytest.raises(UnknownName, match=f"There is no attack named '{name}'. Did you mean '{nearest}"):
@@ -142,9 +152,120 @@ def test_records_are_frozen_and_hashable(value):
     assert len({value, type(value)(**{f.name: getattr(value, f.name) for f in fields(value)})}) == 1
 
 
-@pytest.mark.parametrize(("text", "eps"), [("8/255", 8 / 255), ("0.5", 0.5), ("1e-3", 1e-3), ("inf", math.inf), (" 2 ", 2.0)])
+@pytest.mark.parametrize(
+    ("text", "eps"), [("8/255", 8 / 255), ("0.5", 0.5), ("1e-3", 1e-3), ("inf", math.inf), (" 2 ", 2.0)]
+)
 def test_radii_are_read_from_text(text, eps):
     assert Linf(text).eps == eps
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def refused(act, pattern):
+    """One sentence for what came and one for what to do, on one short line."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        act()
+    error = caught.value
+    if not isinstance(error, SaddlepointError):
+        raise AssertionError(f"a bare {type(error).__name__}: {error}") from error
+    assert re.search(pattern, str(error)), error
+    assert "\n" not in str(error)
+    assert len(str(error)) <= 400, error
+    assert re.search(r"\b(should|must) [a-z]+|[.?)] [A-Z`.]", str(error)), f"no remedy: {error}"
+
+
+NAN, INF = math.nan, math.inf
+# fmt: off
+RECORDS = [
+    *((f"{cls.__name__} {k}={v!r}", lambda cls=cls, k=k, v=v: cls(**{k: v}), rf"{cls.__name__}\.{k} .*got {re.escape(repr(v))}")
+      for cls, k, v in [
+          (a.PGD, "steps", 0), (a.PGD, "steps", -3), (a.PGD, "steps", 1.5), (a.PGD, "steps", "x"), (a.PGD, "steps", None),
+          (a.PGD, "step_size", 0), (a.PGD, "step_size", NAN), (a.PGD, "step_size", INF), (a.PGD, "loss", "ce"),
+          (a.PGD, "random_start", "maybe"), (a.APGD, "rho", 0), (a.APGD, "targets", 0), (a.BIM, "steps", 0), (a.DDN, "gamma", 2),
+          (a.DDN, "levels", 1), (a.DeepFool, "candidates", 1), (a.DeepFool, "overshoot", -0.1), (a.DeepFool, "overshoot", NAN),
+          (a.DeepFool, "overshoot", INF), (a.CarliniWagner, "objective", "f9"), (a.CarliniWagner, "confidence", -1),
+          (a.CarliniWagner, "confidence", NAN), (a.CarliniWagner, "confidence", INF), (a.CarliniWagner, "start", "DDN"),
+          (a.JSMA, "theta", 2), (a.JSMA, "theta", 0), (a.JSMA, "max_distortion", 0), (a.Square, "first_share", 0),
+          (a.Square, "first_share", NAN), (a.OnePixel, "population", 3), (a.HopSkipJump, "gamma", 0), (a.Restarts, "restarts", 0),
+          (a.Restarts, "attack", 5), (a.Restarts, "attack", a.PGD), (a.Cascade, "attacks", ()), (a.Cascade, "attacks", 5),
+      ]),
+    ("by position", lambda: a.PGD(10), r"(?i)PGD.*(by name|keyword|steps=)"),
+    ("Cascade of text", lambda: a.Cascade(attacks=["PGD"]), r"Cascade\.attacks .*got 'PGD'"),
+    ("unknown field", lambda: a.PGD(step=10), r"PGD has no field 'step'\. Did you mean 'steps'"),
+    ("a field that is not one", lambda: a.PGD(acess=1), r"PGD has no field 'acess'\. Its fields: steps, "),
+]
+TEXTS = [
+    *((f"config {d!r:.12}", lambda d=d: from_config(d, "attack"), p) for d, p in [
+        (5, r"got 5"), (None, r"got None"), ([], r"got \[\]"), ({"steps": 3}, r"'name'.*\{'steps': 3\}"), ({"name": "PDG"}, r"Did you mean 'PGD'"),
+        ({"name": 5}, r"named 5"), ({"name": None}, r"named None"), ({"name": "PGD", "stpes": 1}, r"Did you mean 'steps'"), ([0] * 999, r"got \[0, 0"),
+        ({"name": "Restarts", "attack": {"name": "PDG"}}, r"Did you mean 'PGD'"), ({"name": "PGD", 5: 1}, r"5"), ("A" * 999, r"AAA")]),
+    ("toml", lambda: from_toml("name = ", "attack"), r"not valid TOML: .*line 1"),
+    ("toml: not a record", lambda: from_toml("x = 1", "attack"), r"\{'x': 1\}"),
+    ("toml: no text", lambda: from_toml(None, "attack"), r"None"),
+    ("json", lambda: from_json("{", "attack"), r"not valid JSON: .*line 1"),
+    ("json: deep", lambda: from_json("[" * 100_000, "attack"), r"not valid JSON"),
+    ("a specification", lambda: Spec.from_json("{}"), r"not the specification of a run"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(
+    ("make", "pattern"), [pytest.param(make, pattern, id=name) for name, make, pattern in RECORDS + TEXTS]
+)
+def test_one_sentence(make, pattern):
+    refused(make, pattern)
+
+
+# -- weights are read, and never executed ------------------------------------------------------------------------------
+
+
+def linear(classes=3):
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, classes))
+
+
+def scripted(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(linear(), torch.ones(1, 4)).save(str(path))
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+FILES = {
+    "missing": (lambda p: None, r"no file"),
+    "empty": (lambda p: p.write_bytes(b""), r"not a file of plain weights"),
+    "garbage": (lambda p: p.write_bytes(os.urandom(500)), r"not a file of plain weights"),
+    "a folder": (lambda p: p.mkdir(), r"not a file of plain weights"),
+    "a module": (lambda p: torch.save(linear(), p), r"not a file of plain weights.*pickled modules are code"),
+    "evil pickle": (lambda p: p.write_bytes(pickle.dumps(Evil(p.with_suffix(".ran")))), r"not a file of plain weights"),
+    "evil value": (lambda p: torch.save({"1.bias": Evil(p.with_suffix(".ran"))}, p), r"not a file of plain weights"),
+    "a script": (lambda p: scripted(p), r"not a file of plain weights"),
+    "a list": (lambda p: torch.save([1, 2], p), r"not a file of plain weights|do not fit"),
+    "a number inside": (lambda p: torch.save({"state_dict": 5}, p), r"not a file of plain weights|do not fit"),
+    "numbers for tensors": (lambda p: torch.save({"1.weight": 5, "1.bias": 5}, p), r"do not fit Sequential"),
+    "other names": (lambda p: torch.save({"fc.weight": torch.ones(2)}, p), r"do not fit Sequential: .*1\.weight"),
+    "other shapes": (lambda p: torch.save(linear(5).state_dict(), p), r"do not fit Sequential: .*size mismatch"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("kind", FILES)
+def test_files_of_weights(kind, suffix, tmp_path):
+    make, pattern = FILES[kind]
+    path = tmp_path / f"weights{suffix}"
+    make(path)
+    net = linear()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    refused(lambda: load_weights(net, path), pattern if suffix == ".pt" else r"no file|not a file of plain weights")
+    assert not path.with_suffix(".ran").exists()
+    assert all(torch.equal(v, net.state_dict()[k]) for k, v in before.items())
 
 
 # -- plug-ins ----------------------------------------------------------------------------------------------------------
@@ -207,7 +328,7 @@ def test_a_plug_in_is_an_attack_like_any_other(plug_in):
 def test_without_it_there_is_none(plug_in):
     plug_in()
     assert "Nudge" not in registry("attack").classes
-    with pytest.raises(AttributeError, match="has no attribute 'Nudge'; it has .*PGD"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'Nudge'; it has .*PGD"):
         _ = a.Nudge
 
 

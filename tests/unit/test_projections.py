@@ -68,7 +68,8 @@ def optimal(name, delta, eps, low, high, tolerance=1e-6):
 
 
 numbers = st.one_of(
-    st.sampled_from([0.0, 0.0, 1.0, -1.0, 0.5, -0.5, 2.0]), st.floats(-3, 3, allow_subnormal=False).map(lambda v: round(v, 6))
+    st.sampled_from([0.0, 0.0, 1.0, -1.0, 0.5, -0.5, 2.0]),
+    st.floats(-3, 3, allow_subnormal=False).map(lambda v: round(v, 6)),
 )
 widths = st.one_of(st.sampled_from([0.0, 0.0, 0.5, 1.0, 10.0]), st.floats(0, 2).map(lambda v: round(v, 6)))
 radii = st.one_of(st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 1e6, math.inf]), st.floats(1e-3, 6))

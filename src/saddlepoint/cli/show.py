@@ -5,7 +5,6 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -114,7 +113,7 @@ class Bars:
         self.progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
     def epoch(self, name: str, done: int, total: int) -> None:

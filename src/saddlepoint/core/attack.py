@@ -29,7 +29,11 @@ class Rows:
     def __init__(self, **columns: Any) -> None:
         self.__dict__.update(columns)
 
-    def __getattr__(self, name: str) -> Any:  # only for what is missing; tells type checkers that columns are dynamic
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...  # columns are dynamic
+
+    def __getattr__(self, name: str) -> Any:  # called for what is missing only
         raise AttributeError(f"Rows has no column {name!r}; it has {', '.join(self.__dict__)}.")
 
     def select(self, index: Tensor) -> "Rows":

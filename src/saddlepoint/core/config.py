@@ -61,7 +61,7 @@ def _validated(cls: type[R], *, kw_only: bool) -> type[R]:
             raise ConfigError(_sentence(cls, error)) from None
 
     made.__init__ = init
-    return made  # type: ignore[no-any-return]  # pydantic types its decorator's result as Any here
+    return made
 
 
 def _sentence(cls: type, error: pydantic.ValidationError) -> str:

@@ -4,8 +4,9 @@ Attacks hold no bookkeeping. They ask `margin`, `logits` or `wins` of candidates
 candidate of every row, lets rows go once they have won or spent their queries, and hands back those still in play.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from enum import Enum
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,7 +23,7 @@ from saddlepoint.ops.norms import expand_as
 Candidates = Float[Tensor, "b *theta"]
 Column = Float[Tensor, " b"]
 
-NATURAL_SPREAD = 10.0
+NATURAL_SPREAD = 15.0
 """Largest minus mean logit of a clean input after scaling: about what trained classifiers of ten classes show."""
 
 
@@ -229,7 +230,7 @@ class Game:
 
     def play(self, attack: Attack) -> None:
         """Run the attack until it ends or the last row has left."""
-        run = self.stage(attack)
+        run = cast("Generator[Rows, Rows, None]", self.stage(attack))
         try:
             rows = next(run)
             while True:

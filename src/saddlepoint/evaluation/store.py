@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from safetensors import SafetensorError
@@ -169,7 +168,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -182,9 +181,7 @@ def _told(folder: Path) -> Iterator[None]:
         full = "full" in str(error)
         remedy = "Free some space" if full else "Make sure that nothing else uses the folder"
         remedy += ", then run the same command again: it goes on where it stopped."
-        raise RunError(
-            f"Could not write to {folder / 'run.sqlite'} ({error}). {remedy}, then run the same command again: it goes on where it stopped."
-        ) from error
+        raise RunError(f"Could not write to {folder / 'run.sqlite'} ({error}). {remedy}") from error
     except sqlite3.DatabaseError as error:
         raise RunError(f"{folder / 'run.sqlite'} is damaged ({error}). Start again with --fresh.") from error
     except OSError as error:

@@ -17,6 +17,7 @@ from saddlepoint.threats import L2, Linf
 
 NUMBERS_AT_ONCE = 1 << 17  # random numbers a row and query, so that memory does not grow with `most_evaluations`
 HALVINGS = 15
+START_FROM_BEST_OF = 4
 
 
 @record
@@ -34,7 +35,8 @@ class HopSkipJump(Attack):
         gamma: width of the boundary search, in units of d^-1.5 (L2) or d^-2 (Linf) of the distance, d features.
         attempts: random inputs to try as a start, of gray and of black and white noise.
 
-    Deviations: the search for a step length gives up after 15 halvings, where the code of the authors may loop forever.
+    Deviations: of the first four random inputs that win, the walk begins at the nearest. The search for a step length gives
+    up after 15 halvings, where the code of the authors may loop forever.
     """
 
     access: ClassVar = Access.LABELS
@@ -58,7 +60,7 @@ class HopSkipJump(Attack):
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         searches = 10 + math.ceil(2 * math.log2(features)) * (self.steps + 1)
         estimates = sum(self.evaluations(t) for t in range(1, self.steps + 1))
-        return self.attempts + searches + estimates + HALVINGS * self.steps, 0
+        return 11 * self.attempts + searches + estimates + HALVINGS * self.steps, 0
 
     def evaluations(self, t: int) -> int:
         """Queries of the t-th estimate."""
@@ -74,20 +76,22 @@ class HopSkipJump(Attack):
         features = game.x[0].numel()
         flat = isinstance(game.threat, Linf)
         threshold = self.gamma / features ** (2 if flat else 1.5)
-        rows = Rows(point=game.x if game.starts is None else game.starts)
-        rows.ready = wins(game, rows.point) if game.starts is not None else torch.zeros_like(game.found)
+        rows = Rows(point=game.x, distance=torch.full_like(game.x.flatten(1)[:, 0], torch.inf))
         for i in range(self.attempts):
+            given = game.starts if i == 0 else None
+            draw = self.draw(game, i) * (high - low) + low if given is None else given
+            wanted = rows.distance.isinf() | torch.tensor(i < START_FROM_BEST_OF, device=draw.device)
+            now = wins(game, draw, where=wanted) & wanted
+            draw = boundary(game, draw, 1e-3, flat=False, where=now)
+            distance = torch.where(now, game.threat.size(game.x, draw), torch.inf)
+            nearer = distance < rows.distance
+            rows.point = torch.where(expand_as(nearer, draw), draw, rows.point)
+            rows.distance = torch.where(nearer, distance, rows.distance)
             rows = yield rows
-            if rows.ready.all():
+            if i + 1 >= START_FROM_BEST_OF and rows.distance.isfinite().all():
                 break
-            draw = self.draw(game, i) * (high - low) + low
-            now = wins(game, draw, where=~rows.ready) & ~rows.ready
-            rows.point = torch.where(expand_as(now, draw), draw, rows.point)
-            rows.ready = rows.ready | now
-        game.retire(~rows.ready)
+        game.retire(rows.distance.isinf())
         rows = yield rows
-        rows.distance = game.threat.size(game.x, rows.point)
-        rows.point = boundary(game, rows.point, 1e-3, flat=False)
         rows.point = boundary(game, rows.point, threshold, flat)
         for t in range(1, self.steps + 1):
             rows = yield rows
@@ -108,7 +112,7 @@ def wins(game: Game, point: Tensor, where: Tensor | None = None) -> Tensor:
     return game.wins(point - game.x, where=where)
 
 
-def boundary(game: Game, point: Tensor, threshold: float, flat: bool) -> Tensor:
+def boundary(game: Game, point: Tensor, threshold: float, flat: bool, where: Tensor | None = None) -> Tensor:
     """Bisect from a winning point toward x until the bracket is `threshold` of the way; the winning end."""
     distance = (point - game.x).abs().flatten(1).amax(1)
     low, high = torch.zeros_like(distance), torch.ones_like(distance)
@@ -121,7 +125,7 @@ def boundary(game: Game, point: Tensor, threshold: float, flat: bool) -> Tensor:
 
     for _ in range(math.ceil(math.log2(1 / threshold))):
         middle = (low + high) / 2
-        won = wins(game, at(middle))
+        won = wins(game, at(middle), where=where)
         high, low = torch.where(won, middle, high), torch.where(won, low, middle)
     return torch.where(expand_as(high < 1, point), at(high), point)
 

@@ -21,9 +21,10 @@ class PGD(Attack):
         steps: gradient evaluations.
         step_size: in input units; None means 2.5 * radius / steps, with which any point of the ball can be reached.
         random_start: begin at a random point of the set, else at the clean input.
-        loss: "margin", "cross_entropy" (the paper's) or "dlr".
+        loss: "cross_entropy" as in the paper, "margin" or "dlr".
 
-    Deviations: the default loss is the margin, which no scale of the logits can saturate. Rows leave at their first win.
+    Deviations: the cross entropy is used as the log-odds, whose gradient has the same direction in every row and does not
+    vanish when the softmax saturates. Rows leave at their first win.
     """
 
     access: ClassVar = Access.GRADIENTS
@@ -39,7 +40,7 @@ class PGD(Attack):
     steps: Count = 40
     step_size: StepSize | None = None
     random_start: bool = True
-    loss: Literal["margin", "cross_entropy", "dlr"] = "margin"
+    loss: Literal["cross_entropy", "margin", "dlr"] = "cross_entropy"
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         return self.steps + 2, self.steps

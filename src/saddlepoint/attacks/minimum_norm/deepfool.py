@@ -28,9 +28,10 @@ class DeepFool(Attack):
         steps: linearizations at most.
         candidates: how many of the likeliest classes of the clean input to consider, the answer itself included.
         overshoot: how far beyond the boundary, relative to the whole change.
+        bisections: of the step that crossed the boundary; 0 for the paper's result.
 
-    Deviations: candidates stay within the bounds of the model, and features that are at a bound and would be pushed
-    through it are left out of the step. A targeted goal linearizes the one boundary between the answer and the target.
+    Deviations: candidates are clipped to the bounds of the model. The last step is shortened by bisection. A targeted goal
+    linearizes the one boundary between the answer and the target.
     """
 
     access: ClassVar = Access.GRADIENTS
@@ -48,23 +49,33 @@ class DeepFool(Attack):
     steps: Count = 50
     candidates: Annotated[int, Field(ge=2)] = 10
     overshoot: Annotated[float, Field(ge=0)] = 0.02
+    bisections: Annotated[int, Field(ge=0)] = 4
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
-        return self.steps + 2, self.steps * (min(self.candidates, classes) - 1)
+        return self.steps + 2 + self.bisections, self.steps * (min(self.candidates, classes) - 1)
 
     def run(self, game: Game) -> Iterator[Rows]:
-        rows = Rows(change=game.start(random=False), classes=self.classes(game))
+        rows = Rows(change=game.start(random=False), before=game.start(random=False), classes=self.classes(game))
         for _ in range(self.steps):
             delta = game.project((1 + self.overshoot) * rows.change).requires_grad_()
             logits = game.logits(delta)
             answer = game.goal.y if isinstance(game.goal, Untargeted) else logits.argmax(1)
             gaps = logits.gather(1, rows.classes) - logits.gather(1, answer[:, None])
             slopes = game.jacobian(gaps, delta)  # (b, candidates, *shape)
-            step = nearest(game, delta.detach(), gaps.detach(), slopes)
-            rows.change = rows.change + step
+            step = nearest(game, gaps.detach(), slopes)
+            self.pull_back(game, rows.before, delta.detach())
+            rows.before, rows.change = delta.detach(), rows.change + step
             game.retire(game.found)
             rows = yield rows
         game.submit(game.project((1 + self.overshoot) * rows.change))
+
+    def pull_back(self, game: Game, before: Tensor, delta: Tensor) -> None:
+        """Look between the last two iterates of the rows just won for a closer win; the game keeps the best."""
+        won = game.found
+        for _ in range(self.bisections if won.any() else 0):
+            middle = (before + delta) / 2
+            closer = expand_as(game.margin(middle, where=won) < 0, middle)
+            before, delta = torch.where(closer, before, middle), torch.where(closer, middle, delta)
 
     def classes(self, game: Game) -> Tensor:
         """(b, candidates) classes whose boundary may be crossed."""
@@ -75,11 +86,8 @@ class DeepFool(Attack):
         return others.topk(min(self.candidates, others.shape[1]) - 1, dim=1).indices
 
 
-def nearest(game: Game, delta: Tensor, gaps: Tensor, slopes: Tensor) -> Tensor:
+def nearest(game: Game, gaps: Tensor, slopes: Tensor) -> Tensor:
     """The smallest step that closes one of the gaps if the model were linear."""
-    low, high = game.model.bounds
-    at = (game.x + delta)[:, None]
-    slopes = slopes.masked_fill(((at >= high) & (slopes > 0)) | ((at <= low) & (slopes < 0)), 0)
     flat = slopes.flatten(2)
     dual = flat.abs().sum(2) if isinstance(game.threat, Linf) else flat.norm(dim=2)
     distance = torch.where(dual > 0, gaps.abs() / dual, torch.inf)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -13,7 +13,7 @@ from saddlepoint.core.game import Game
 from saddlepoint.core.goal import LeastLikely, Targeted, Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
-from saddlepoint.ops.losses import of_class
+from saddlepoint.ops.losses import of_class, without
 from saddlepoint.ops.search import best_pair
 from saddlepoint.threats import L0
 
@@ -28,9 +28,11 @@ class JSMA(Attack):
     Attributes:
         theta: what is added to a chosen feature, in units of the width of the bounds; negative to darken.
         max_distortion: share of the features that may change (the paper's Upsilon).
+        others: what must fall while the target rises: the logit of its strongest "rival", or the "sum" of all others.
 
     Deviations: under an untargeted goal the signs are turned: the pair that most lowers the logit of `y` and raises the
-    others' (the non-targeted JSMA of Wiyatno and Xu, 2018). Logits, not probabilities, on which the map degenerates.
+    others' (the non-targeted JSMA of Wiyatno and Xu, 2018). Logits, not probabilities, on which the map degenerates. The
+    paper's map is `others="sum"`; against the rival alone fewer features need to change.
     """
 
     access: ClassVar = Access.GRADIENTS
@@ -49,6 +51,7 @@ class JSMA(Attack):
     )
     theta: Annotated[float, Field(ge=-1, le=1)] = 1.0
     max_distortion: Share = 0.145
+    others: Literal["rival", "sum"] = "rival"
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         pairs = self.pairs(features)
@@ -67,11 +70,12 @@ class JSMA(Attack):
             delta = rows.delta.requires_grad_()
             logits = game.logits(delta)
             wanted = of_class(logits, game.goal.y)  # type: ignore[attr-defined]  # all goals of this attack have one
-            alpha, total = game.jacobian(torch.stack([wanted, logits.sum(1)], dim=1), delta).flatten(2).unbind(1)
+            rest = without(logits, game.goal.y).amax(1) if self.others == "rival" else logits.sum(1) - wanted  # type: ignore[attr-defined]
+            alpha, beta = game.jacobian(torch.stack([wanted, rest], dim=1), delta).flatten(2).unbind(1)
             game.retire(game.found)
             at = (game.x + delta.detach()).flatten(1)
             movable = at < high if theta > 0 else at > low
-            p, q, exists = best_pair(toward * alpha, toward * (total - alpha), movable)
+            p, q, exists = best_pair(toward * alpha, toward * beta, movable)
             game.retire(~exists)
             chosen = torch.zeros_like(at).scatter(1, torch.stack([p, q], dim=1), theta) * exists[:, None]
             rows.delta = (at + chosen).clamp(low, high).view_as(delta) - game.x

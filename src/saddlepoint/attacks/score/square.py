@@ -26,7 +26,7 @@ class Square(Attack):
     Attributes:
         steps: windows tried, one query each.
         first_share: share of the features in the first window; it halves as in the paper's schedule for 10 000 queries.
-        rescale: stretch that schedule to `steps`.
+        rescale: squeeze that schedule into `steps`; AutoAttack does not.
 
     Deviations: every row draws its own window (the authors' code shares one in a batch).
     """
@@ -45,7 +45,7 @@ class Square(Attack):
     )
     steps: Count = 5000
     first_share: Share = 0.8
-    rescale: bool = False
+    rescale: bool = True
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         return self.steps + 2, 0
