@@ -3,8 +3,8 @@
 python docs/make_pages.py           # write
 python docs/make_pages.py --check   # exit with 1 if a page is not what the code and the measured figures say
 
-A part between `<!-- made: NAME -->` and `<!-- end made -->` is replaced (in mkdocs.yml the marks are comments of YAML). Pages
-in docs/attacks are made whole. No number is typed in: those beside the public libraries come from tests/reference.
+A part between `<!-- made: NAME -->` and `<!-- end made -->` is replaced; in mkdocs.yml the marks are comments of YAML.
+Pages in docs/attacks are made whole. No number is typed in: those beside the public libraries come from tests/reference.
 """
 
 import inspect
@@ -12,8 +12,11 @@ import json
 import re
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from saddlepoint.cli.work import attack_row
 from saddlepoint.core.attack import Attack, Seeks
 from saddlepoint.core.config import to_config
 from saddlepoint.core.registry import registry
+from saddlepoint.evaluation.presets import PRESETS, main_attacks
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -79,6 +83,7 @@ def docstring(cls: type) -> tuple[str, str, dict[str, str], str]:
             attributes = dict(re.sub(r"\s+", " ", entry).strip().split(": ", 1) for entry in entries)
         elif part.startswith("Deviations:"):
             deviations = part.removeprefix("Deviations:").strip()
+            deviations = deviations[:1].upper() + deviations[1:]
         else:
             rest.append(part)
     return re.sub(r"\s+", " ", first), "\n\n".join(rest), attributes, deviations
@@ -126,7 +131,8 @@ def page(cls: type[Attack]) -> str:
 def example(cls: type[Attack]) -> str:
     """The same attack from Python and from the shell."""
     name, threat, settings = cls.__name__, threat_of(cls), BRISK.get(cls.__name__, {})
-    sets = "".join(f" --set {shlex.quote(f'{k}={v if isinstance(v, str) else json.dumps(v)}')}" for k, v in settings.items())
+    words = [f"--set {shlex.quote(f'{k}={v if isinstance(v, str) else json.dumps(v)}')}" for k, v in settings.items()]
+    sets = "".join(f" \\\n    {word}" if len(" ".join(words)) > 30 else f" {word}" for word in words)
     return f"""## Use it
 
 ```python
@@ -158,15 +164,16 @@ def results(name: str) -> str:
     rows = [row for row in dict.fromkeys([*peers["rows"], *ours["rows"]]) if owner(row, ours) == name]
     if not rows:
         return ""
-    tables = [table(row, ours, peers) for row in rows]
+    made = f"`{ours['command']}` (torch {ours['versions']['torch']})" if any(row in ours["rows"] for row in rows) else ""
+    theirs = f"`{peers['command']}` (torch {peers['versions']['torch']})" if any(r in peers["rows"] for r in rows) else ""
     return "\n\n".join(
         [
             "## Beside the public libraries",
-            "One small network and its digits, the same for all (`tests/reference/case.safetensors`); all examples are answered "
-            "right when clean. A size counts a failure as infinite. Forwards are rows that the model was asked about, an example.",
-            *tables,
-            f"Made by `{ours['command']}` (torch {ours['versions']['torch']}) and `{peers['command']}` "
-            f"(torch {peers['versions']['torch']}).",
+            "One small network and its digits, the same for all (`tests/reference/case.safetensors`); all examples are "
+            "answered right when clean. The median size counts a failure as infinite. Forwards are the rows that the model "
+            "was asked about, an example; ours include the look at the clean input and the final re-check.",
+            *[table(row, ours, peers) for row in rows],
+            f"Made by {' and '.join(filter(None, [made, theirs]))}.",
         ]
     )
 
@@ -199,13 +206,15 @@ def table(row: str, ours: dict[str, Any], peers: dict[str, Any]) -> str:
         if "success" in found:
             lines.append(f"| {library} {version} | {figures(found)} | `{found['parameters']}` |")
         else:
-            lines.append(f"| {library} {version} | {found.get('error', 'no result')} | | | |".replace("\n", " "))
+            why = re.sub(r"\s+", " ", str(found.get("error", "no result"))).replace("|", r"\|")
+            lines.append(f"| {library} {version} | {why} | | | |")
     return "\n".join(lines)
 
 
 def figures(found: dict[str, Any]) -> str:
     """Success rate, median size and forward passes, as cells."""
-    median = "∞" if found["median"] is None else f"{found['median']:.4g}"
+    unknown = "∞" if found["success"] <= 0.5 else "—"  # half or more failed, and a failure counts as infinite
+    median = unknown if found["median"] is None else f"{found['median']:.4g}"
     return f"{found['success']:.1%} | {median} | {found['forwards']:,.1f}"
 
 
@@ -220,15 +229,22 @@ def all_attacks(folder: str) -> str:
     return "\n".join(lines)
 
 
+def presets() -> str:
+    """The main attacks of each preset on a network of ten classes, by norm."""
+    lines = ["| norm | " + " | ".join(f"`{name}`" for name in PRESETS) + " |", "|---|" + "---|" * len(PRESETS)]
+    for kind in RADII:
+        chosen = [main_attacks(kind.lower(), rank, 10) for rank in range(len(PRESETS))]
+        cells = ["<br>".join(f"`{call(to_config(attack), '')}`" for attack in attacks) for attacks in chosen]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def index() -> str:
     """The list of attacks, a sentence each."""
-    lines = [
-        f"- [{name}]({name}.md): {docstring(cls)[0][0].lower()}{docstring(cls)[0][1:]}"
-        if not docstring(cls)[0][:2].isupper() and not docstring(cls)[0].startswith(tuple(built_in()))
-        else f"- [{name}]({name}.md): {docstring(cls)[0]}"
-        for name, cls in built_in().items()
-    ]
-    head = "<!-- Made by docs/make_pages.py. -->\n\n# All attacks\n\nWhich one? See [choosing an attack](../choosing.md).\n\n"
+    lines = [f"- [{name}]({name}.md): {docstring(cls)[0]}" for name, cls in built_in().items()]
+    head = (
+        "<!-- Made by docs/make_pages.py. -->\n\n# All attacks\n\nWhich one? See [choosing an attack](../choosing.md).\n\n"
+    )
     return head + "\n".join(lines) + "\n"
 
 
@@ -239,12 +255,18 @@ def part(name: str) -> str:
     """What stands between the marks of a name."""
     if name == "attacks":
         return all_attacks("attacks/")
+    if name == "presets":
+        return presets()
     if name == "nav":
         listed = ["- All attacks: attacks/index.md", *(f"- {name}: attacks/{name}.md" for name in built_in())]
         return "\n".join("      " + line for line in listed)
     if name.startswith("examples/"):
         return f'```python title="{name}"\n{(ROOT / name).read_text()}```'
-    raise ValueError(f"No part is called {name!r}: it is attacks, nav, or the path of an example.")
+    if ":" in name:
+        module, _, path = name.partition(":")
+        found = attrgetter(path)(import_module(module))
+        return f'```python title="src/{module.replace(".", "/")}.py"\n{textwrap.dedent(inspect.getsource(found))}```'
+    raise ValueError(f"No part is called {name!r}: it is attacks, presets, nav, the path of an example, or module:name.")
 
 
 def filled(text: str) -> str:

@@ -1,4 +1,7 @@
-"""An attack in one file: steps along the sign of an accumulated gradient (Dong et al., 2018)."""
+"""An attack in one file: iterated steps along a gradient with momentum.
+
+python examples/my_attack.py
+"""
 
 from typing import ClassVar
 
@@ -14,11 +17,13 @@ from saddlepoint.testing.oracles import Wavy
 
 @record
 class MIFGSM(Attack):
-    """Iterated FGSM with momentum: its inputs carry over to other models more often than those of BIM.
+    """Iterated FGSM with momentum.
+
+    Its inputs carry over to other models more often than those of BIM.
 
     Attributes:
-        steps: gradient evaluations, each followed by a step of the radius over `steps`; 10 as in the paper.
-        decay: share of the accumulated gradient that is kept; 1 as in the paper.
+        steps: gradient evaluations; each step is the radius over `steps`. 10 as in the paper.
+        decay: share of the accumulated gradient that is kept. 1 as in the paper.
     """
 
     access: ClassVar = sp.Access.GRADIENTS
@@ -27,7 +32,7 @@ class MIFGSM(Attack):
     paper: ClassVar = Paper(
         key="dong2018boosting",
         title="Boosting Adversarial Attacks with Momentum",
-        authors="Dong, Yinpeng and Liao, Fangzhou and Pang, Tianyu and Su, Hang and Zhu, Jun and Hu, Xiaolin and Li, Jianguo",
+        authors="Dong, Yinpeng and Liao, Fangzhou and others",
         year=2018,
         venue="IEEE Conference on Computer Vision and Pattern Recognition",
         arxiv="1710.06081",

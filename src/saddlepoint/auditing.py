@@ -18,7 +18,7 @@ from saddlepoint.core.config import digest, to_config
 from saddlepoint.core.errors import InputError
 from saddlepoint.core.game import checked_answers, checked_logits
 from saddlepoint.core.model import Access, Model
-from saddlepoint.core.play import as_attack, as_threat, checked_inputs
+from saddlepoint.core.play import as_attack, as_threat, check_settings, checked_inputs
 from saddlepoint.core.threat import Threat
 from saddlepoint.data import Arrays, DataSet, load, picked
 from saddlepoint.evaluation.engine import Chunk, chunks, execute
@@ -28,7 +28,7 @@ from saddlepoint.evaluation.spec import Spec, Subject, environment, file_digest,
 from saddlepoint.evaluation.store import Store
 from saddlepoint.models.resolve import resolve
 from saddlepoint.models.torch import TorchModel
-from saddlepoint.models.train import Trainer, load_weights, save_weights, seeded
+from saddlepoint.models.train import Trainer, as_device, load_weights, save_weights, seeded
 from saddlepoint.models.zoo import SmallCNN
 from saddlepoint.report import write_report
 from saddlepoint.threats import Linf
@@ -142,6 +142,8 @@ def audit(
         InputError: an argument is not what it should be.
         RunError: the folder cannot be used.
     """
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
+        raise InputError(f"seconds must be a number of at least 0; got {seconds!r}. Write 600 for ten minutes.")
     made = plan(
         model, data, threat, preset=preset, limit=limit, seed=seed, attacks=attacks, batch=batch, device=device,
         queries=queries, out=out, fresh=fresh,
@@ -178,10 +180,14 @@ def plan(
         command: recorded, and shown in the report.
         on_epoch: called with (name, epochs done, epochs in all) while a network of the demonstration trains.
     """
-    threat = as_threat(threat)
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    threat, where = as_threat(threat), as_device(device)
     examples = as_data(data if data is not None else DEMO_DATA)
     _check(limit, batch, examples)
+    check_settings(seed, 1, queries)
+    if isinstance(attacks, str):
+        raise InputError(f"attacks must be a list of attacks or names; got {attacks!r}. Write [{attacks!r}].")
+    if isinstance(model, Mapping) and not model:
+        raise InputError("The mapping of models is empty: {}. Give at least one, as in {'mine': model}.")
     if model is None:
         if weights is not None:
             raise InputError("Weights were given without a model. Say which network they belong to: package.module:factory.")

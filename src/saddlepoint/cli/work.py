@@ -26,7 +26,7 @@ from saddlepoint.core.result import Outcome, Result
 from saddlepoint.evaluation.presets import PRESETS
 from saddlepoint.evaluation.run import finite, share
 from saddlepoint.models.resolve import ZOO, resolve
-from saddlepoint.models.train import Trainer, save_weights, seeded
+from saddlepoint.models.train import Trainer, as_device, save_weights, seeded
 
 
 def make_attack(method: str, settings: dict[str, Any]) -> Attack:
@@ -59,7 +59,7 @@ def play(
 ) -> tuple[Result, dict[str, Any]]:
     """Play one attack on examples of a data set."""
     attack, threat_, examples = make_attack(method, settings), as_threat(threat), data_sets.load(data)
-    where = chosen_device(device)
+    where = as_device(device)
     made: Model
     if model in ZOO and weights is None:
         made, _ = trained(Trainer(epochs=8, seed=seed), data_sets.load(data, "train"), where)
@@ -124,7 +124,7 @@ def train(
         attack=make_attack(attack, settings) if attack else None, threat=as_threat(threat) if threat else None,
     )  # fmt: skip
     made: Any = seeded(lambda: resolve(model, examples).net, seed)  # type: ignore[attr-defined]
-    where = chosen_device(device)
+    where = as_device(device)
     fitted = trainer.fit(made, examples, device=where, on_epoch=on_epoch)
     right = 0
     with fitted.session(), torch.no_grad():
@@ -139,14 +139,6 @@ def train(
         "test_accuracy": right / len(test),
         "n": len(test),
     }
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of a name; "auto" is the GPU where there is one."""
-    try:
-        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-    except RuntimeError:
-        raise InputError(f"There is no device {name!r}. Use auto, cpu or cuda.") from None
 
 
 KINDS = ("attacks", "threats", "goals", "data", "models", "presets")

@@ -1,7 +1,6 @@
 """Records: frozen, validated hyperparameters that read from and write to TOML or JSON, and have a stable hash."""
 
 import hashlib
-import inspect
 import json
 import tomllib
 from collections.abc import Callable, Mapping
@@ -65,12 +64,16 @@ def _validated(cls: type[R], *, kw_only: bool) -> type[R]:
 
 
 def _sentence(cls: type, error: pydantic.ValidationError) -> str:
-    first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    known = list(inspect.get_annotations(cls))
+    errors = error.errors()
+    first = next((e for e in errors if e["type"].startswith("unexpected")), errors[0])
+    known = [f.name for f in fields(cls)]
+    at = first["loc"][0] if first["loc"] else ""
+    if first["type"] == "unexpected_positional_argument":
+        return f"{cls.__name__} takes keywords only; got {first['input']!r} by position. Write {known[0]}=..., say."
+    name = known[at] if isinstance(at, int) else str(at)
     if first["type"] == "unexpected_keyword_argument":
         return f"{cls.__name__} has no field {name!r}.{did_you_mean(name, known)} Its fields: {', '.join(known) or 'none'}."
-    if first["type"] == "missing_argument":
+    if first["type"] in ("missing", "missing_argument"):
         return f"{cls.__name__} needs {name!r}; write {cls.__name__}({name}=...)."
     expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{cls.__name__}.{name or 'arguments'} should be {expected}; got {first['input']!r}."
@@ -92,8 +95,8 @@ def from_config(data: Any, kind: str) -> Any:
     if isinstance(data, str):
         return registry(kind).get(data)()
     if not isinstance(data, Mapping) or "name" not in data:
-        raise ConfigError(f"A {kind} is a name or a table with the key 'name'; got {data!r}.")
-    arguments = {k: _nested(v, kind) for k, v in data.items() if k != "name"}
+        raise ConfigError(f"The {kind} must be a name or a table with the key 'name'; got {data!r}.")
+    arguments = {str(k): None if v == "none" else _nested(v, kind) for k, v in data.items() if k != "name"}
     return registry(kind).get(data["name"])(**arguments)
 
 
@@ -105,16 +108,18 @@ def _nested(value: Any, kind: str) -> Any:
     return value
 
 
-def without_none(value: Any) -> Any:
-    """TOML has no null: a field that is None is left out, and reads back as the default None."""
+def _named_none(value: Any) -> Any:
+    """TOML has no null: None is written as the text "none"."""
     if isinstance(value, Mapping):
-        return {k: without_none(v) for k, v in value.items() if v is not None}
-    return [without_none(v) for v in value] if isinstance(value, list) else value
+        return {k: _named_none(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_named_none(v) for v in value]
+    return "none" if value is None else value
 
 
 def to_toml(value: Any) -> str:
     """TOML text of a record."""
-    return tomli_w.dumps(without_none(to_config(value)))
+    return tomli_w.dumps(_named_none(to_config(value)))
 
 
 def from_toml(text: str, kind: str) -> Any:
@@ -136,8 +141,8 @@ def parsed(parse: Callable[[str], Any], text: str, what: str) -> Any:
     """Parse, and turn a syntax error into one sentence."""
     try:
         return parse(text)
-    except ValueError as error:
-        raise ConfigError(f"This is not valid {what}: {error}.") from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"This is not valid {what}: {error}. Correct it there; got {text!r:.80}.") from None
 
 
 def digest(value: Any) -> str:

@@ -2,7 +2,11 @@
 
 
 class SaddlepointError(Exception):
-    """Base of all errors of this library."""
+    """Base of all errors of this library; the message is one line, of at most 400 characters."""
+
+    def __init__(self, message: str = "") -> None:
+        line = " ".join(str(message).split())
+        super().__init__(line if len(line) <= 400 else f"{line[:220]} ... {line[-170:]}")
 
 
 class InputError(SaddlepointError, ValueError):

@@ -63,12 +63,18 @@ def checked_labels(y: Tensor, rows: int, device: Any) -> Tensor:
     """Labels (b,) on the device, or InputError."""
     if not isinstance(y, Tensor):
         raise InputError(f"Labels must be a tensor of class numbers; got {type(y).__name__}. Use torch.as_tensor(y).")
+    if not y.numel():
+        y = y.long()
     if y.is_floating_point() or y.is_complex() or (y.dtype.is_signed is False and str(y.dtype) == "torch.bool"):
         raise InputError(f"Labels must be integers; got dtype {y.dtype}. Use y.long().")
     if tuple(y.shape) != (rows,):
         hint = " For one-hot labels use y.argmax(1)." if y.dim() == 2 else " Give one label an example."
         raise InputError(f"Labels must have the shape ({rows},) of the batch; got {tuple(y.shape)}.{hint}")
-    return y.detach().to(device).long()
+    y = y.detach().to(device).long()
+    if (y < 0).any():
+        row = int((y < 0).nonzero()[0])
+        raise InputError(f"Label {int(y[row])} at index {row} is not a class. Number classes from 0, in the model's order.")
+    return y
 
 
 def checked_range(y: Tensor, classes: int) -> None:
@@ -167,8 +173,8 @@ class ReduceConfidence(_ClassGoal):
     scale_free: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.below < 1:
-            raise ConfigError(f"ReduceConfidence.below is a probability between 0 and 1; got {self.below!r}.")
+        if not isinstance(self.below, int | float) or not 0 < self.below < 1:
+            raise ConfigError(f"ReduceConfidence.below must be a probability between 0 and 1; got {self.below!r}.")
 
     def reached(self, labels: Int[Tensor, "b *m"]) -> Bool[Tensor, "b *m"]:
         raise InputError("ReduceConfidence cannot be judged by labels. Use a model that gives scores.")

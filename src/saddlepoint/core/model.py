@@ -59,6 +59,8 @@ class Model(ABC):
 def checked_bounds(bounds: Any) -> tuple[float, float]:
     """A pair low < high of finite numbers, or one error."""
     try:
+        if isinstance(bounds, str):
+            raise TypeError
         low, high = (float(b) for b in bounds)
     except (TypeError, ValueError):
         raise InputError(f"bounds must be a pair (low, high); got {bounds!r}. Images in [0, 1] have (0, 1).") from None

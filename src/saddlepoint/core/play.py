@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,16 +62,19 @@ def attack(
     model, method, threat = as_model(model), as_attack(method), as_threat(threat)
     x = checked_inputs(x, model)
     goal = as_goal(goal).checked(len(x), x.device)
-    _check_settings(seed, batch, queries)
+    check_settings(seed, batch, queries)
     if starts is not None:
-        starts = checked_inputs(starts, model)
+        starts = checked_inputs(starts, model, "starts")
         if starts.shape != x.shape:
             raise InputError(f"starts must have the shape of x, {tuple(x.shape)}; got {tuple(starts.shape)}.")
     numbers = torch.arange(len(x)) if ids is None else checked_ids(ids, len(x))
+    if stop is not None and not isinstance(stop, Stop):
+        raise InputError(f"stop must be a Stop; got {stop!r}. Write Stop.FIRST_WIN or Stop.NEVER.")
     stop = stop or (Stop.NEVER if method.seeks is Seeks.MINIMUM else Stop.FIRST_WIN)
     match = _Match(model, threat, method, seed, queries, stop)
     parts = []
-    with model.session(), torch.enable_grad():
+    with torch.inference_mode(False), model.session(), torch.enable_grad():
+        x = x.clone() if x.is_inference() else x
         for rows in _tracked(_batches(len(x), batch), len(x), progress):
             parts += match.play(x, goal, numbers, starts, rows)
         if not parts:
@@ -179,7 +183,7 @@ def as_model(model: Any) -> Model:
         _say_once("A plain torch module is taken to accept inputs in [0, 1]. Wrap it in TorchModel to say otherwise.")
         return import_module("saddlepoint.models.torch").TorchModel(model)
     raise InputError(
-        f"The model must be a saddlepoint Model or a torch.nn.Module; got {type(model).__name__}. "
+        f"The model must be a saddlepoint Model or a torch.nn.Module; got {model!r:.60}. "
         "Wrap a function in CallableModel, an estimator in SklearnModel."
     )
 
@@ -210,7 +214,9 @@ def as_threat(threat: Any) -> Threat:
     if isinstance(threat, Threat):
         return threat
     if isinstance(threat, str):
-        name, _, radius = threat.partition(":")
+        name, colon, radius = threat.partition(":")
+        if colon and not radius:
+            raise InputError(f"The threat {threat!r} has no radius after the colon. Write {name}:8/255, say, or {name}.")
         found = from_config({"name": name, "eps": radius or "inf"}, "threat")
         assert isinstance(found, Threat)
         return found
@@ -233,35 +239,41 @@ def _as_tensor(value: Any, what: str) -> Tensor:
     if isinstance(value, Tensor):
         return value
     try:
+        if isinstance(value, np.ndarray) and not value.flags.writeable:
+            value = value.copy()
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{what} must be a tensor or array; got {type(value).__name__} ({error}).") from None
 
 
-def checked_inputs(x: Any, model: Model) -> Tensor:
+def checked_inputs(x: Any, model: Model, name: str = "x") -> Tensor:
     """Inputs on the model's device, within its bounds, or one InputError."""
-    x = _as_tensor(x, "x").detach()
+    x = _as_tensor(x, name).detach()
+    if x.is_nested or x.layout is not torch.strided:
+        raise InputError(
+            f"{name} must be a dense tensor; got {'nested' if x.is_nested else x.layout}. Use {name}.to_dense()."
+        )
     low, high = model.bounds
     if x.is_meta:
         raise InputError("x is on the meta device and has no values. Give real inputs.")
-    if x.is_sparse or x.is_quantized:
+    if x.is_quantized:
         raise InputError(f"x must be a dense tensor; got {x.layout}. Use x.to_dense() or x.dequantize().")
     if x.dtype not in (torch.float32, torch.float64):
         remedy = f"Scale it: x.float() / 255 for bounds (0, 1); here they are ({low:g}, {high:g})."
         remedy = "Cast it: x.float()." if x.is_floating_point() else remedy
-        raise InputError(f"x must be float32 or float64; got {x.dtype}. {remedy}")
+        raise InputError(f"{name} must be float32 or float64; got {x.dtype}. {remedy}")
     if x.dim() < 2:
         raise InputError(f"x must be a batch (n, *shape); got shape {tuple(x.shape)}. Use x[None] for one example.")
     if x[:1].numel() == 0 and len(x):
         raise InputError(f"x has examples without features: shape {tuple(x.shape)}. Give at least one feature.")
     x = x.to(model.device) if model.device is not None else x
-    for name, wrong in (("NaN", x.isnan()), ("infinity", x.isinf())):
+    for value, wrong in (("NaN", x.isnan()), ("infinity", x.isinf())):
         if wrong.any():
             row = int(wrong.flatten(1).any(1).nonzero()[0])
-            raise InputError(f"x contains {name}, first in the example at index {row}. Remove or repair it.")
+            raise InputError(f"{name} contains {value}, first in the example at index {row}. Remove or repair it.")
     if len(x) and (x.min() < low - 1e-6 or x.max() > high + 1e-6):
         raise InputError(
-            f"x must lie in the model's bounds [{low:g}, {high:g}]; got values in [{x.min():.4g}, {x.max():.4g}]. "
+            f"{name} must lie in the model's bounds [{low:g}, {high:g}]; got values in [{x.min():.4g}, {x.max():.4g}]. "
             "Scale x, or declare other bounds on the model."
         )
     return x.clamp(low, high).contiguous()
@@ -270,12 +282,13 @@ def checked_inputs(x: Any, model: Model) -> Tensor:
 def checked_ids(ids: Any, rows: int) -> Tensor:
     """Example ids (n,), or one InputError."""
     ids = _as_tensor(ids, "ids")
-    if tuple(ids.shape) != (rows,) or ids.is_floating_point() or ids.dtype is torch.bool:
+    if tuple(ids.shape) != (rows,) or ids.is_floating_point() or ids.is_complex() or ids.dtype is torch.bool:
         raise InputError(f"ids must be {rows} integers, one an example; got {ids.dtype} of shape {tuple(ids.shape)}.")
     return ids
 
 
-def _check_settings(seed: Any, batch: Any, queries: Any) -> None:
+def check_settings(seed: Any, batch: Any, queries: Any) -> None:
+    """Raise InputError unless these are integers that make sense."""
     for name, value, least in (("seed", seed, None), ("batch", batch, 1), ("queries", queries, 2)):
         if value is None and name == "queries":
             continue

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from saddlepoint.core.errors import UnknownName
+from saddlepoint.core.errors import SaddlepointError, UnknownName
 
 ROOMS = {
     "attack": ("saddlepoint.attacks", "saddlepoint.core.attack:Attack"),
@@ -37,7 +37,17 @@ class Registry:
         for found in _modules(package):
             self._collect(found)
         for point in entry_points(group=f"saddlepoint.{kind}"):
-            self.add(point.load())
+            try:
+                found = point.load()
+            except Exception as error:
+                raise SaddlepointError(
+                    f"The plug-in {point.name} ({point.value}) failed: {error}. Repair or remove it."
+                ) from error
+            if not (inspect.isclass(found) and issubclass(found, self.base)):
+                raise SaddlepointError(
+                    f"The plug-in {point.name} ({point.value}) must be a class of {kind}s; got {found!r}."
+                )
+            self.add(found)
 
     def _collect(self, module: Any) -> None:
         for value in vars(module).values():

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -52,24 +52,29 @@ class Store:
         self.write = write
         if not write and not (folder / "run.sqlite").exists():
             raise RunError(f"There is no run in {folder}. `saddlepoint audit --out {folder}` makes one.")
-        with _told(folder):
-            (folder / "adv").mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / "lock").open("w") if write else None
-            if self._lock:
-                self._hold()
-            self.db = sqlite3.connect(folder / "run.sqlite", isolation_level=None)
-            self.db.execute("PRAGMA journal_mode = WAL")
-            self.db.execute("PRAGMA synchronous = NORMAL")
-            self._open(spec)
+        self._lock: IO[str] | None = None
+        self.db: Any = None
+        try:
+            with _told(folder):
+                (folder / "adv").mkdir(parents=True, exist_ok=True)
+                if write:
+                    self._hold()
+                self._open(spec)
+        except BaseException:
+            self.close()
+            raise
 
     def _hold(self) -> None:
-        assert self._lock is not None
+        self._lock = (self.folder / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(f"Another process is working in {self.folder}. Wait for it, or choose another --out.") from None
 
     def _open(self, spec: str | None) -> None:
+        self.db = sqlite3.connect(self.folder / "run.sqlite", isolation_level=None)
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = NORMAL")
         damage = self.db.execute("PRAGMA quick_check").fetchone()[0]
         if damage != "ok":
             raise RunError(f"{self.folder / 'run.sqlite'} is damaged ({damage}). Start again with --fresh.")
@@ -161,9 +166,9 @@ class Store:
 
     def close(self) -> None:
         """Let go of the folder."""
-        self.db.close()
-        if self._lock:
-            self._lock.close()
+        for held in (self.db, self._lock):
+            if held is not None:
+                held.close()
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from saddlepoint.core.errors import InputError, ModelError
 from saddlepoint.core.model import Access, Model, checked_bounds
+from saddlepoint.core.play import out_of_memory
 
 
 class CallableModel(Model):
@@ -40,8 +41,6 @@ class CallableModel(Model):
     def logits(self, x: Tensor) -> Tensor:
         self.require(Access.SCORES, "logits", "Ask for labels.")
         scores = self._call(x)
-        if not scores.is_floating_point():
-            raise ModelError(f"The function must return {self.returns}; got {scores.dtype}. Say returns='labels'.")
         if self.returns == "logits":
             return scores
         if ((scores < -1e-6) | (scores > 1 + 1e-6)).any():
@@ -56,14 +55,16 @@ class CallableModel(Model):
 
     def _call(self, x: Tensor) -> Tensor:
         try:
-            answer = self.function(x.detach().cpu().numpy())
+            answer = self.function(x.detach().cpu().numpy().copy())
         except Exception as error:
+            if out_of_memory(error):
+                raise
             raise ModelError(
                 f"The model failed on a batch of shape {tuple(x.shape)}: {type(error).__name__}: {error}. "
                 "Check that it accepts a numpy array of that shape."
             ) from error
         try:
-            tensor = torch.as_tensor(np.asarray(answer) if not isinstance(answer, Tensor) else answer.detach())
+            tensor = torch.as_tensor(np.array(answer) if not isinstance(answer, Tensor) else answer.detach())
         except (TypeError, ValueError, RuntimeError):
             raise ModelError(f"The model must return numbers; got {type(answer).__name__}. Return an array.") from None
         wanted = 1 if self.returns == "labels" else 2

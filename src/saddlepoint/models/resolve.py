@@ -60,7 +60,7 @@ def resolve(
         if weights is not None and isinstance(model, TorchModel):
             load_weights(model.net, weights)
         elif weights is not None:
-            raise InputError(f"Weights can be loaded into a torch network only; got {type(model).__name__}.")
+            raise InputError(f"Weights go into a torch network; got {type(model).__name__}. Leave them out.")
         return model
     raise InputError(
         f"The model must be a saddlepoint Model, a torch.nn.Module, or text that names one; got {type(model).__name__}. "
@@ -83,16 +83,17 @@ def _named(name: str, data: Data) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise InputError(f"Could not import {module!r} ({error}). Run from the folder that contains it.") from None
     except AttributeError:
         raise InputError(
             f"The module {module!r} has no {attribute!r}. Name a network, or a function that makes one."
         ) from None
+    except Exception as error:  # a user's module may fail in any way
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"Could not import {module!r} ({reason}). Run from the folder that contains it.") from error
     if isinstance(found, nn.Module | Model):
         return found
     if not callable(found):
-        raise InputError(f"{name} is a {type(found).__name__}, not a model or a function that makes one.")
+        raise InputError(f"{name} is not a model but {found!r:.60}. Name a network, or a function that makes one.")
     try:
         return found()
     except Exception as error:

@@ -23,12 +23,12 @@ class SklearnModel(CallableModel):
 
     def __init__(self, estimator: Any, bounds: tuple[float, float] = (0.0, 1.0)) -> None:
         if not hasattr(estimator, "predict") or not hasattr(estimator, "classes_"):
-            name = type(estimator).__name__
+            name = estimator.__name__ if isinstance(estimator, type) else type(estimator).__name__
             raise InputError(f"SklearnModel needs a fitted classifier; got {name} without classes_. Call {name}.fit(x, y).")
         self.estimator = estimator
         if hasattr(estimator, "predict_proba"):
             super().__init__(lambda x: estimator.predict_proba(x.reshape(len(x), -1)), bounds, "probabilities")
-        elif hasattr(estimator, "decision_function"):
+        elif hasattr(estimator, "decision_function") and getattr(estimator, "decision_function_shape", "") != "ovo":
             super().__init__(self._decision, bounds, "logits")
         else:
             super().__init__(self._number, bounds, "labels")

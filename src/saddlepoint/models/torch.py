@@ -53,7 +53,7 @@ class TorchModel(Model):
         self.dtype = floating[0].dtype if floating else None
 
     def logits(self, x: Tensor) -> Tensor:
-        z = x if self.dtype is None else x.to(self.dtype)
+        z = x.clone() if self.dtype is None else x.to(self.dtype, copy=True)  # the network may overwrite its input
         if self.mean is not None:
             z = z - _shaped(self.mean, z)
         if self.std is not None:
@@ -74,7 +74,7 @@ class TorchModel(Model):
         modes = {module: module.training for module in self.net.modules()}
         wanted = {p: p.requires_grad for p in self.net.parameters()}
         gradients = {p: p.grad for p in wanted}
-        buffers = {b: b.clone() for b in self.net.buffers()}
+        buffers = [(m, k, b, None if b is None else b.clone()) for m in self.net.modules() for k, b in m._buffers.items()]
         try:
             self.net.eval()
             for parameter in wanted:
@@ -87,8 +87,8 @@ class TorchModel(Model):
                 parameter.requires_grad_(needs)
                 parameter.grad = gradients[parameter]
             with torch.no_grad():
-                for buffer, value in buffers.items():
-                    buffer.copy_(value)
+                for module, name, buffer, value in buffers:
+                    module._buffers[name] = buffer if buffer is None else buffer.copy_(value)
 
 
 def _channels(name: str, value: Any) -> Tensor:

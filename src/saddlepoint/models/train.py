@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from saddlepoint.core.attack import Attack
 from saddlepoint.core.config import Count, StepSize, record
 from saddlepoint.core.errors import ConfigError, InputError
-from saddlepoint.core.goal import Untargeted
+from saddlepoint.core.goal import Untargeted, checked_range
 from saddlepoint.core.noise import Noise
 from saddlepoint.core.play import maximize
 from saddlepoint.core.threat import Threat
@@ -76,8 +76,14 @@ class Trainer:
 
         `on_epoch` is called with the number of finished epochs and the mean loss of the last.
         """
+        if not isinstance(net, nn.Module) or not hasattr(data, "batch"):
+            raise InputError(
+                f"A trainer needs a torch.nn.Module and a DataSet; got {type(net).__name__} and {type(data).__name__}. "
+                "Give the network itself, and arrays as saddlepoint.data.Arrays."
+            )
         if not len(data):
-            raise InputError("There is nothing to train on: the data set is empty.")
+            raise InputError("There is nothing to train on: the data set has 0 examples. Give another.")
+        device = as_device(device)
         net.to(device)
         model = TorchModel(net)
         optimizer = torch.optim.Adam(net.parameters(), self.learning_rate)
@@ -93,7 +99,9 @@ class Trainer:
                     with model.session():
                         x = maximize(model, x, Untargeted(y), self.grown(epoch), self.attack, noise)
                 net.train()
-                loss = cross_entropy(model.logits(x), y)
+                logits = model.logits(x)
+                checked_range(y, logits.shape[1])
+                loss = cross_entropy(logits, y)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -111,6 +119,17 @@ class Trainer:
         radius: Any = getattr(self.threat, "eps", None)
         assert self.threat is not None
         return self.threat if share == 1 or radius is None else replace(self.threat, eps=radius * share)  # type: ignore[type-var]
+
+
+def as_device(name: torch.device | str) -> torch.device:
+    """The device of a name; "auto" is the GPU where there is one.
+
+    Raises InputError for a name that torch does not know.
+    """
+    try:
+        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    except (RuntimeError, TypeError):
+        raise InputError(f"There is no device {name!r}. Use auto, cpu or cuda.") from None
 
 
 def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -142,14 +161,16 @@ def load_weights(net: nn.Module, path: Any) -> nn.Module:
         raise InputError(f"There is no file of weights at {path}. Check the path.") from None
     except Exception as error:
         raise InputError(
-            f"{path} is not a file of plain weights ({str(error).splitlines()[0]}). "
+            f"{path} is not a file of plain weights ({type(error).__name__}: {str(error)[:120]}). "
             "Save net.state_dict() with safetensors.torch.save_file; pickled modules are code and are not loaded."
         ) from None
     try:
         net.load_state_dict(state)
-    except RuntimeError as error:
-        problem = " ".join(str(error).split())[:200]
-        raise InputError(f"The weights in {path} do not fit {type(net).__name__}: {problem}") from None
+    except (RuntimeError, TypeError, AttributeError) as error:
+        problem = " ".join(str(error).split())[:150]
+        raise InputError(
+            f"The weights in {path} do not fit {type(net).__name__}: {problem}. Name the network they were saved from."
+        ) from None
     return net
 
 

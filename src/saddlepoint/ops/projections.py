@@ -63,7 +63,9 @@ def onto_l1(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
     before = torch.where(at > 0, norm.gather(1, (at - 1).clamp_min(0)), 0)
     threshold = breakpoints.gather(1, at) - (eps - before) / slope.gather(1, at).clamp_min(1)
     shrunk = (magnitude - threshold.clamp_min(0)).clamp_min(0).minimum(room).view_as(delta) * delta.sign()
-    return torch.where(expand_as(outside, delta), shrunk.clamp(low, high), clipped)
+    shrunk = shrunk.clamp(low, high)
+    shrunk = shrunk * expand_as((eps / l1(shrunk).clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1), delta)
+    return torch.where(expand_as(outside, delta), shrunk, clipped)
 
 
 def onto_l0(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:

@@ -32,7 +32,8 @@ def curve_svg(run: Run, result: dict[str, Any]) -> str:
         figure = Figure(figsize=(6.8, 3.7), layout="constrained")
         axes = figure.add_subplot()
         for number, subject in enumerate(result["subjects"]):
-            _line(axes, number, subject)
+            if subject["clean"]["n"]:  # what nobody has looked at is not drawn as if it stood
+                _line(axes, number, subject)
         _frame(axes, run)
         out = io.BytesIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
@@ -59,15 +60,15 @@ def _frame(axes: Any, run: Run) -> None:
     kind, eps = words.split(run.spec.threat)
     axes.axvline(eps, color=MARK, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
     axes.annotate(
-        f"ε = {words.radius(eps)}", (eps, 1), xycoords=("data", "axes fraction"), xytext=(4, -2),
+        f"ε = {words.radius(eps)}", (eps, 1), xycoords=("data", "axes fraction"), xytext=(4, 0),
         textcoords="offset points", va="top", color=INK,
     )  # fmt: skip
-    axes.set(ylim=(0, 103), ylabel="accuracy left (%)", xlabel=words.AXES.get(kind, f"radius of {kind}"))
+    axes.set(ylim=(0, 110), ylabel="accuracy left (%)", xlabel=words.AXES.get(kind, f"radius of {kind}"))
     axes.set_xlim(left=0)
     axes.set_yticks(range(0, 101, 20))
     axes.grid(color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, length=0)
+    axes.tick_params(colors=INK, length=0, pad=6)
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
     for side, spine in axes.spines.items():

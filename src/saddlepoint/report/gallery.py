@@ -97,7 +97,7 @@ class Gallery:
         for _ in range(min(most, len(attack))):
             best = int(score.argmin())
             task = tasks[attack[best]]
-            record = {key: column.tolist()[best] for key, column in columns.items()}
+            record = {key: column[best : best + 1].tolist()[0] for key, column in columns.items()}
             items.append(Item(number, task.name.removesuffix(f" @ {task.threat}"), record))
             score += scale * (outcome == outcome[best]) + (label == label[best]) + (both == both[best])
             score += (attack == attack[best]) + 100 * (columns["example"] == columns["example"][best])
@@ -174,7 +174,7 @@ class Gallery:
             src, factor = difference(item.x, item.x_adv, self.low, self.high, side)
             made["pictures"] += [
                 {"src": picture(item.x_adv, self.low, self.high, side), "what": "adversarial"},
-                {"src": src, "what": f"difference × {factor}"},
+                {"src": src, "what": f"change ×{factor}"},
             ]
         return made
 

@@ -47,8 +47,8 @@ def changes(x: Array, x_adv: Array) -> list[dict[str, str]]:
     return [
         {
             "feature": str(order[i]) if x.ndim == 1 else ", ".join(map(str, np.unravel_index(order[i], x.shape))),
-            "before": f"{x.ravel()[order[i]]:.4g}",
-            "after": f"{x_adv.ravel()[order[i]]:.4g}",
+            "before": f"{x.ravel()[order[i]]:.3g}",
+            "after": f"{x_adv.ravel()[order[i]]:.3g}",
             "change": f"{delta[order[i]]:+.3g}",
         }
         for i in range(len(order))

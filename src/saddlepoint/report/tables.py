@@ -16,6 +16,7 @@ from saddlepoint.report import words
 EXAMPLES_IN_SPEC = 20_000
 MARKERS = "●■▲◆▼✚"
 COLORS = 6
+NARROW = 3  # longer class names stand upright above their column
 LEVELS = 10  # of heat, each a class of the style sheet
 
 
@@ -122,7 +123,7 @@ def curve_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The security curve in numbers: a row a radius, a share a subject."""
     subjects = result["subjects"]
     return [
-        {"eps": words.radius(point["eps"]), "shares": [s["curve"][i] for s in subjects]}
+        {"eps": words.radius(point["eps"]), "shares": [s["curve"][i] if s["clean"]["n"] else None for s in subjects]}
         for i, point in enumerate(subjects[0]["curve"])
     ]
 
@@ -145,6 +146,7 @@ def matrices(run: Run, result: dict[str, Any]) -> dict[str, Any]:
     return {
         "why": "",
         "attack": tasks[0].name.partition(" @ ")[0],
+        "tall": max(map(len, names)) > NARROW,
         "low": low,
         "high": high,
         "names": names,

@@ -15,10 +15,10 @@ MEANINGS = {
     "l0": "at most {eps} pixels of an input may change, each to anything in bounds",
 }
 AXES = {
-    "linf": "L∞ radius ε: largest change of a feature, in input units",
-    "l2": "L2 radius ε: Euclidean length of the change, in input units",
-    "l1": "L1 radius ε: sum of absolute changes, in input units",
-    "l0": "L0 radius ε: number of changed pixels",
+    "linf": "L∞ radius ε, in input units",
+    "l2": "L2 radius ε, in input units",
+    "l1": "L1 radius ε, in input units",
+    "l0": "L0 radius ε, in changed pixels",
 }
 
 

@@ -62,7 +62,7 @@ class CarliniWagner(Attack):
     searches: Count = 5
     step_size: StepSize = 0.01
     first_constant: StepSize = 1e-3
-    confidence: Annotated[float, Field(ge=0)] = 0.0
+    confidence: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     objective: Literal["f1", "f2", "f3", "f4", "f5", "f6", "f7"] = "f6"
     abort_early: bool = True
     start: Attack | None = DDN(steps=40)

@@ -48,7 +48,7 @@ class DeepFool(Attack):
     )
     steps: Count = 50
     candidates: Annotated[int, Field(ge=2)] = 10
-    overshoot: Annotated[float, Field(ge=0)] = 0.02
+    overshoot: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.02
     bisections: Annotated[int, Field(ge=0)] = 4
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:

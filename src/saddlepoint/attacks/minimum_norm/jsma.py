@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import Share, record
@@ -52,6 +52,13 @@ class JSMA(Attack):
     theta: Annotated[float, Field(ge=-1, le=1)] = 1.0
     max_distortion: Share = 0.145
     others: Literal["rival", "sum"] = "rival"
+
+    @field_validator("theta")
+    @classmethod
+    def _moves(cls, theta: float) -> float:
+        if theta == 0:
+            raise ValueError("above or below zero")
+        return theta
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         pairs = self.pairs(features)
