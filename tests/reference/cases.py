@@ -30,6 +30,7 @@ ROWS: dict[str, tuple[Attack, str, int]] = {
     "APGD-DLR l2:1.5": (A.APGD(loss="dlr"), "l2:1.5", 200),
     "APGD-T linf:0.1": (A.APGD(targets=9), "linf:0.1", 200),
     "CarliniWagner l2": (A.CarliniWagner(), "l2", 100),
+    "CarliniWagner l2 9x100": (A.CarliniWagner(), "l2", 20),
     "DeepFool l2": (A.DeepFool(), "l2", 200),
     "DeepFool linf": (A.DeepFool(), "linf", 200),
     "JSMA l0": (A.JSMA(), "l0", 50),

@@ -32,4 +32,6 @@ def test_no_weaker_than_the_best_peer(row: str) -> None:
 def test_every_attack_has_a_row() -> None:
     from saddlepoint.core.registry import registry
 
-    assert {type(attack).__name__ for attack, _, _ in cases.ROWS.values()} == set(registry("attack").classes)
+    assert {type(attack).__name__ for attack, _, _ in cases.ROWS.values()} == {
+        name for name, cls in registry("attack").classes.items() if cls.__module__.startswith("saddlepoint.")
+    }

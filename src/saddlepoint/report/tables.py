@@ -2,11 +2,14 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
 
+from saddlepoint import attacks
 from saddlepoint.core.config import to_config
+from saddlepoint.core.errors import InputError
 from saddlepoint.core.result import Outcome, Share
 from saddlepoint.evaluation.presets import CLASSES_IN_MATRIX, PRESETS, main_attacks
 from saddlepoint.evaluation.run import Run, share
@@ -222,9 +225,14 @@ def sentence(run: Run) -> str:
     if spec.queries is not None:
         parts.append(f"queries={spec.queries}")
     if not _usual(run):
-        attacks = ", ".join(f"attacks.{task.make()[0]!r}" for task in run.tasks("main"))
-        parts.append(f"attacks=[{attacks}]")
+        made = ", ".join(repr(task.make()[0]) for task in run.tasks("main"))
+        parts.append("attacks=[" + re.sub(r"\b[A-Z]\w*(?=\()", _qualified, made) + "]")
     return f"saddlepoint.audit({', '.join(parts)})"
+
+
+def _qualified(name: re.Match[str]) -> str:
+    """An attack's name as it is after `import saddlepoint`; one from elsewhere stays as it is."""
+    return f"saddlepoint.attacks.{name.group()}" if hasattr(attacks, name.group()) else name.group()
 
 
 def _models(subjects: tuple[Subject, ...]) -> str:
@@ -239,12 +247,16 @@ def _models(subjects: tuple[Subject, ...]) -> str:
 
 
 def _usual(run: Run) -> bool:
-    """Whether the attacks are the preset's own."""
+    """Whether the attacks are all that the preset has for such a model."""
     if run.spec.preset not in PRESETS:
         return False
     kind, _ = words.split(run.spec.threat)
-    own = [to_config(m) for m in main_attacks(kind, PRESETS.index(run.spec.preset), max(2, len(run.classes)))]
-    return all(task.attack in own for task in run.tasks("main"))
+    access = max(task.make()[0].access for task in run.spec.tasks)
+    try:
+        own = main_attacks(kind, PRESETS.index(run.spec.preset), max(2, len(run.classes)))
+    except InputError:
+        return False
+    return [task.attack for task in run.tasks("main")] == [to_config(m) for m in own if m.access <= access]
 
 
 def spec_text(run: Run) -> str:

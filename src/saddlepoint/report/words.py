@@ -57,8 +57,8 @@ def plain(text: str) -> str:
 
 def name(text: str, most: int = 60) -> str:
     """A name of any length, cut where it gets too long to be one."""
-    shown = plain(text.replace("\n", " "))
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+    shown = plain(text[:most].replace("\n", " "))
+    return shown if len(text) <= most else shown[: most - 1] + "…"
 
 
 def outcome(text: str) -> str:

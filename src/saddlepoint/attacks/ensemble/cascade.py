@@ -10,6 +10,7 @@ from saddlepoint.attacks.score.square import Square
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import record
 from saddlepoint.core.game import Game
+from saddlepoint.core.goal import Goal
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
 from saddlepoint.core.threat import Threat
@@ -44,6 +45,11 @@ class Cascade(Attack):
     def threats(self) -> tuple[type[Threat], ...]:  # type: ignore[override]
         named = dict.fromkeys(t for attack in self.attacks for t in attack.threats)
         return tuple(t for t in named if all(issubclass(t, attack.threats) for attack in self.attacks))
+
+    @property
+    def goals(self) -> tuple[type[Goal], ...]:  # type: ignore[override]
+        first, *rest = (attack.goals for attack in self.attacks)
+        return tuple(goal for goal in first if all(goal in goals for goals in rest))
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         parts = [attack.passes(features, classes) for attack in self.attacks]

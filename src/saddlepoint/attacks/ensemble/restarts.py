@@ -7,6 +7,7 @@ from saddlepoint.attacks.gradient.pgd import PGD
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import Count, record
 from saddlepoint.core.game import Game
+from saddlepoint.core.goal import Goal
 from saddlepoint.core.model import Access
 from saddlepoint.core.threat import Threat
 
@@ -35,6 +36,10 @@ class Restarts(Attack):
     @property
     def threats(self) -> tuple[type[Threat], ...]:  # type: ignore[override]
         return self.attack.threats
+
+    @property
+    def goals(self) -> tuple[type[Goal], ...]:  # type: ignore[override]
+        return self.attack.goals
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         forwards, backwards = self.attack.passes(features, classes)
