@@ -62,8 +62,10 @@ def bibliography(spec: Spec) -> str:
 
 
 def _clean(right: NDArray[np.bool_], classes: int) -> Check:
-    share = float(right.mean()) if len(right) else 0.0
-    passed = share > 1.5 / classes if len(right) else False
+    if not len(right):
+        return Check("clean accuracy", False, "no answer to a clean input is recorded yet")
+    share = float(right.mean())
+    passed = share > 1.5 / classes
     return Check(
         "clean accuracy", passed, f"the clean accuracy is {share:.1%} with {classes} classes, chance being {1 / classes:.1%}"
     )
@@ -117,16 +119,20 @@ def _large_radius(spec: Spec, tasks: Mapping[Task, Columns]) -> Check:
     if not larger:
         return Check("larger radii break more", True, "no larger radius was tried")
     radius, widest = max(larger, key=lambda pair: pair[0])
-    outcome = tasks[widest]["outcome"]
-    standing = int(np.isin(outcome, [o.name for o in ROBUST]).sum())
-    here = [
-        np.isin(c["outcome"], [o.name for o in ROBUST]).sum()
-        for t, c in tasks.items()
-        if t.role == "main" and len(c["outcome"])
-    ]
-    least = int(min(here, default=0))
-    passed = standing <= least + _tolerated(spec)
-    return Check("larger radii break more", passed, f"{standing} examples stand at {radius:g} and {least} at {eps:g}")
+    examples = set(tasks[widest]["example"].tolist())
+    if not examples:
+        return Check("larger radii break more", True, "no larger radius has been tried yet")
+    mains = [t for t, c in tasks.items() if t.role == "main" and examples <= set(c["example"].tolist())]
+    least = min((_standing(tasks[t], examples) for t in mains), default=len(examples))
+    standing = _standing(tasks[widest], examples)
+    finding = f"{standing} of {len(examples)} examples stand at {radius:g}, {least} against the best attack at {eps:g}"
+    return Check("larger radii break more", standing <= least + _tolerated(spec), finding)
+
+
+def _standing(columns: Columns, examples: set[int]) -> int:
+    """How many of the examples one attack left unbroken."""
+    robust = np.isin(columns["outcome"], [o.name for o in ROBUST])
+    return len(set(columns["example"][robust].tolist()) & examples)
 
 
 def _broken(spec: Spec, tasks: Mapping[Task, Columns], which: Any) -> set[int]:

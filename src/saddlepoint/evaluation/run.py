@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import saddlepoint
 from saddlepoint.core.play import as_threat
 from saddlepoint.core.result import ROBUST, Outcome, Share
 from saddlepoint.evaluation.checks import Check, checks
+from saddlepoint.evaluation.engine import chunks
 from saddlepoint.evaluation.spec import Spec, Subject, Task
 from saddlepoint.evaluation.store import COLUMNS, Store, write_atomically
 from saddlepoint.metrics import Bracket, bracket, pair_matrix, security_curve, smallest
@@ -55,6 +55,7 @@ class Run:
             self.command = store.meta("command")
             self.records = store.records()
             self.costs = store.costs()
+            self.complete = {chunk.key for chunk in chunks(self.spec)} <= store.done()
         grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for record in self.records:
             grouped.setdefault((record["subject"], record["task"]), []).append(record)
@@ -73,11 +74,6 @@ class Run:
     def n(self) -> int:
         """How many examples."""
         return len(self.spec.examples)
-
-    @cached_property
-    def complete(self) -> bool:
-        """Whether every task has a record of every example it is about."""
-        return all(self._decided(s, t).all() for s in self.spec.subjects for t in self.spec.tasks if t.role != "pairs")
 
     def tasks(self, *roles: str) -> list[Task]:
         """Tasks with one of the roles."""
@@ -138,9 +134,12 @@ class Run:
         if failed:
             return Verdict(False, "Not valid evidence: " + "; ".join(c.finding for c in failed) + ".")
         found = self.robust(subject)
-        return Verdict(
-            True, f"Robust accuracy at {self.spec.threat} is at most {found}, worst case over all attacks per example."
-        )
+        where = f"at {self.spec.threat}, worst case over all attacks per example"
+        if found.undecided:
+            low, high = f"{found.low.value:.1%}", f"{found.high.value:.1%}"
+            undecided = f"{found.undecided} of {self.n} examples are undecided"
+            return Verdict(True, f"Robust accuracy is between {low} and {high} {where}; {undecided}.")
+        return Verdict(True, f"Robust accuracy is at most {found} {where}.")
 
     # -- what is said --------------------------------------------------------------------------------------------
 
@@ -148,7 +147,7 @@ class Run:
         """The line of one task."""
         columns = self.columns(subject.name, task.name)
         outcome = columns["outcome"]
-        initially_right = outcome != Outcome.ALREADY_WRONG.name
+        initially_right = (outcome != Outcome.ALREADY_WRONG.name) & (columns["clean"] == columns["label"])
         forwards, backwards, seconds = self.costs.get((subject.name, task.name), (0, 0, 0.0))
         sizes = np.where(np.isfinite(columns["size"]), columns["size"], np.inf)[initially_right]
         return {
@@ -171,7 +170,8 @@ class Run:
     def curve(self, subject: Subject) -> list[dict[str, Any]]:
         """Accuracy at every radius of the run."""
         radii = sorted({0.0} | {as_threat(t.threat).reach for t in self.tasks("main", "curve")})
-        shares = security_curve(self.distance(subject), radii)
+        _, known = self.clean(subject)
+        shares = security_curve(self.distance(subject)[known], radii)
         return [{"eps": radius, **share(s)} for radius, s in zip(radii, shares, strict=True)]
 
     def pairs(self, subject: Subject) -> dict[str, Any] | None:
