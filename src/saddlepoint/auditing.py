@@ -26,7 +26,7 @@ from saddlepoint.evaluation.presets import preset_tasks
 from saddlepoint.evaluation.run import Run
 from saddlepoint.evaluation.spec import Spec, Subject, environment, file_digest, weights_digest
 from saddlepoint.evaluation.store import Store
-from saddlepoint.models.resolve import resolve
+from saddlepoint.models.resolve import ZOO, resolve
 from saddlepoint.models.torch import TorchModel
 from saddlepoint.models.train import Trainer, as_device, load_weights, save_weights, seeded
 from saddlepoint.models.zoo import SmallCNN
@@ -199,7 +199,9 @@ def plan(
             source = (
                 given if isinstance(given, str) else f"{type(getattr(given, 'net', given)).__name__}, given as an object"
             )
-            made = resolve(given, examples, weights=weights, bounds=bounds, mean=mean, std=std, device=where)
+            made = resolve_or_train(
+                given, data, examples, seed=seed, weights=weights, bounds=bounds, mean=mean, std=std, device=where
+            )  # fmt: skip
             net = made.net if isinstance(made, TorchModel) else None
             models[str(name)] = made
             subjects.append(Subject(str(name), source, weights_digest(net) if net is not None else ""))
@@ -261,6 +263,22 @@ def trained(
     save_weights(net, beside)
     beside.replace(path)
     return model, path
+
+
+def resolve_or_train(
+    model: Any, data: Any, examples: DataSet, *, seed: int, weights: str | Path | None, device: torch.device, **how: Any
+) -> Model:
+    """What `resolve` gives; a network of the zoo without weights is first trained on the training part of the data.
+
+    Raises InputError when such a network is asked for and the data is not known by name, so has no training part.
+    """
+    if not isinstance(model, str) or model not in ZOO or weights is not None:
+        return resolve(model, examples, weights=weights, device=device, **how)
+    if data is not None and not isinstance(data, str | Path):
+        raise InputError(f"{model} has no weights of its own. Give weights, or the data by name so that it can be trained.")
+    train = load(DEMO_DATA if data is None else str(data), "train")
+    made, _ = trained(Trainer(epochs=8, seed=seed), train, device)
+    return made
 
 
 def root() -> Path:

@@ -13,12 +13,11 @@ from safetensors.torch import save_file
 
 import saddlepoint
 from saddlepoint import data as data_sets
-from saddlepoint.auditing import trained
+from saddlepoint.auditing import resolve_or_train
 from saddlepoint.core.attack import Attack, Seeks
 from saddlepoint.core.config import from_config, from_toml, to_config
 from saddlepoint.core.errors import InputError, SaddlepointError
 from saddlepoint.core.goal import Goal, Targeted, Untargeted
-from saddlepoint.core.model import Model
 from saddlepoint.core.play import as_threat
 from saddlepoint.core.play import attack as play_attack
 from saddlepoint.core.registry import registry
@@ -60,11 +59,9 @@ def play(
     """Play one attack on examples of a data set."""
     attack, threat_, examples = make_attack(method, settings), as_threat(threat), data_sets.load(data)
     where = as_device(device)
-    made: Model
-    if model in ZOO and weights is None:
-        made, _ = trained(Trainer(epochs=8, seed=seed), data_sets.load(data, "train"), where)
-    else:
-        made = resolve(model, examples, weights=weights, bounds=bounds, mean=mean, std=std, device=where)
+    made = resolve_or_train(
+        model, data, examples, seed=seed, weights=weights, bounds=bounds, mean=mean, std=std, device=where
+    )  # fmt: skip
     ids = data_sets.picked(examples, limit, seed)
     x, y = examples.batch(ids)
     if target is not None:

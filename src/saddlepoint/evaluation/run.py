@@ -147,7 +147,10 @@ class Run:
         """The line of one task."""
         columns = self.columns(subject.name, task.name)
         outcome = columns["outcome"]
-        initially_right = (outcome != Outcome.ALREADY_WRONG.name) & (columns["clean"] == columns["label"])
+        initially_right = outcome != Outcome.ALREADY_WRONG.name
+        if task.target is None:  # a model that answers NaN to the clean input was not right
+            initially_right = initially_right & (columns["clean"] == columns["label"])
+        found = initially_right & (outcome == Outcome.FOUND.name)
         forwards, backwards, seconds = self.costs.get((subject.name, task.name), (0, 0, 0.0))
         sizes = np.where(np.isfinite(columns["size"]), columns["size"], np.inf)[initially_right]
         return {
@@ -156,7 +159,7 @@ class Run:
             "threat": task.threat,
             "role": task.role,
             "target": task.target,
-            "success": share(Share(int((outcome == Outcome.FOUND.name).sum()), int(initially_right.sum()))),
+            "success": share(Share(int(found.sum()), int(initially_right.sum()))),
             "robust": share(Share(int(np.isin(outcome, ROBUST_NAMES).sum()), len(outcome))),
             "median_size": finite(np.quantile(sizes, 0.5, method="lower")) if len(sizes) else None,
             "outcomes": {o.name: int((outcome == o.name).sum()) for o in Outcome},
