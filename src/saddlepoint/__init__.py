@@ -21,6 +21,7 @@ _HOMES = {
     "ReduceConfidence": "core.goal",
     "Model": "core.model",
     "Access": "core.model",
+    "Stop": "core.game",
     "Threat": "core.threat",
     "Result": "core.result",
     "Outcome": "core.result",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from saddlepoint.auditing import audit as audit
     from saddlepoint.core.attack import Attack as Attack
     from saddlepoint.core.errors import SaddlepointError as SaddlepointError
+    from saddlepoint.core.game import Stop as Stop
     from saddlepoint.core.goal import Goal as Goal
     from saddlepoint.core.goal import LeastLikely as LeastLikely
     from saddlepoint.core.goal import ReduceConfidence as ReduceConfidence

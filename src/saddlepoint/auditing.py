@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from saddlepoint.attacks.gradient.pgd import PGD
+from saddlepoint.core.answers import checked_answers, checked_logits
 from saddlepoint.core.attack import Attack
 from saddlepoint.core.config import digest, to_config
 from saddlepoint.core.errors import InputError
-from saddlepoint.core.game import checked_answers, checked_logits
 from saddlepoint.core.model import Access, Model
 from saddlepoint.core.play import as_attack, as_threat, check_settings, checked_inputs
 from saddlepoint.core.threat import Threat

@@ -4,6 +4,7 @@ Attacks hold no bookkeeping. They ask `margin`, `logits` or `wins` of candidates
 candidate of every row, lets rows go once they have won or spent their queries, and hands back those still in play.
 """
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from enum import Enum
 from typing import cast
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saddlepoint.core.answers import checked_answers, checked_logits, natural_scale
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.errors import AccessError, InputError, ModelError
 from saddlepoint.core.goal import Goal
@@ -23,12 +25,9 @@ from saddlepoint.ops.norms import expand_as
 Candidates = Float[Tensor, "b *theta"]
 Column = Float[Tensor, " b"]
 
-NATURAL_SPREAD = 15.0
-"""Largest minus mean logit of a clean input after scaling: about what trained classifiers of ten classes show."""
-
-
 LEDGER = {
     "won": torch.bool,  # an admissible candidate reached the goal
+    "crossed": torch.bool,  # a candidate of this stage reached it, admissible or not
     "spent": torch.bool,  # may ask no more
     "retired": torch.bool,  # the attack gave the row up for this stage
     "nonfinite": torch.bool,  # the model answered NaN or infinity
@@ -81,7 +80,8 @@ class Game:
         self.demand = 0.0
         self.answer: Tensor | None = None
         self.forwards = self.backwards = 0
-        self._goal, self._noise, self._stages = goal, noise, 0
+        self._goal, self._noise = goal, noise
+        self._played: Counter[str] = Counter()
         self._asked: Tensor | None = None
         columns = {name: torch.zeros(len(x), dtype=kind, device=x.device) for name, kind in LEDGER.items()}
         key = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
@@ -117,14 +117,13 @@ class Game:
 
     @property
     def found(self) -> Bool[Tensor, " b"]:
-        """Rows with an adversarial candidate so far."""
-        return self.live.won if self.seeks is Seeks.BUDGET else self.live.key.isfinite()
+        """Rows with a candidate that reached the goal in this stage, inside the radius or not."""
+        return self.live.crossed
 
     @property
-    def best(self) -> tuple[Tensor, Column]:
-        """The best candidate so far (x itself where there is none) and its size, infinite where there is none."""
-        size = self.threat.size(self.live.x, self.live.best)
-        return self.live.best, torch.where(self.found, size, torch.inf)
+    def best(self) -> Float[Tensor, "b *shape"]:
+        """The best candidate so far, x itself where there is none."""
+        return self.live.best
 
     def start(self, random: bool) -> Candidates:
         """Where the search begins: no change, or a random point of the set."""
@@ -250,15 +249,16 @@ class Game:
             pass
         finally:
             self.threat, self.access, self.demand = before
-            self._stages += 1
-            self._deal()
+            self._deal(f"after {self._played.total()}")
         if not len(self.index):
             raise Settled  # an attack around this one has nobody left to play with either
 
     def _enter(self, attack: Attack) -> None:
         name = type(attack).__name__
-        self._stages += 1
-        self._deal()
+        # Named after the attack and how often it has played: alone or as a part, its first stage draws the same numbers,
+        # so a cascade breaks whatever its parts break.
+        self._played[repr(attack)] += 1
+        self._deal(f"{attack!r} {self._played[repr(attack)]}")
         self.model.require(attack.access, name, "Use one that needs less: Square (scores) or HopSkipJump (labels).")
         if not isinstance(self.given, attack.threats):
             known = ", ".join(t.__name__ for t in attack.threats)
@@ -274,10 +274,10 @@ class Game:
         self.threat = self.given.unbounded() if attack.seeks is Seeks.MINIMUM else self.given
         self.access = attack.access
 
-    def _deal(self) -> None:
+    def _deal(self, stream: str) -> None:
         """Put all undecided rows back into play, with the noise of a new stage."""
         self._write_back()
-        self.all.retired = torch.zeros_like(self.all.retired)
+        self.all.retired, self.all.crossed = torch.zeros_like(self.all.retired), torch.zeros_like(self.all.crossed)
         done = self.all.spent
         if self.stop is Stop.FIRST_WIN:
             done = done | self.all.won
@@ -287,7 +287,7 @@ class Game:
         everybody = len(self.index) == len(done)
         self.live = self.all if everybody else self.all.select(self.index)
         self.goal = self._goal if everybody else self._goal.select(self.index)
-        self.noise = self._noise.select(self.index).fork(str(self._stages))
+        self.noise = self._noise.select(self.index).fork(stream)
 
     def _write_back(self) -> None:
         if self.live is self.all:
@@ -412,7 +412,10 @@ class Game:
         if broken.any():
             live.nonfinite = live.nonfinite.index_put((of[broken],), broken[broken])
         wanted = -self.demand / live.scale[of] if self.demand else 0.0
-        hopeful = margin < (wanted if self.seeks is Seeks.MINIMUM else live.key[of])
+        reached = margin < wanted
+        if reached.any():
+            live.crossed = live.crossed.index_put((of[reached],), reached[reached])
+        hopeful = reached if self.seeks is Seeks.MINIMUM else margin < live.key[of]
         if not hopeful.any():
             return
         pick = hopeful.nonzero().squeeze(1)
@@ -458,42 +461,3 @@ class Game:
                 answers[part], holds[part] = logits.argmax(1), goal.margin(logits) < 0
             self.forwards += len(part)
         return best, holds & best.flatten(1).isfinite().all(1), answers
-
-
-def natural_scale(logits: Float[Tensor, "b k"]) -> Column:
-    """What to divide a row's logits by so that their largest lies NATURAL_SPREAD above their mean; 1 for flat rows."""
-    finite = logits.isfinite()
-    top = logits.masked_fill(~finite, -torch.inf).amax(1)
-    mean = logits.masked_fill(~finite, 0).sum(1) / finite.sum(1).clamp_min(1)
-    spread = top - mean
-    return torch.where(spread.isfinite() & (spread > 0), spread / NATURAL_SPREAD, 1).to(logits.dtype)
-
-
-def checked_logits(ask: Callable[[Tensor], Tensor], x: Tensor) -> Float[Tensor, "b k"]:
-    """The model's logits, or one ModelError naming what came instead."""
-    if not len(x):
-        return x.new_zeros(0, 2)
-    logits = ask(x)
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelError(f"The model must return logits of shape ({len(x)}, classes); got {got} for a batch of {len(x)}.")
-    if logits.shape[1] < 2:
-        raise ModelError(
-            "The model must score at least 2 classes; got 1 logit an example. "
-            "Wrap a one-logit binary network so that it returns torch.cat([-z, z], dim=1)."
-        )
-    if not logits.is_floating_point():
-        raise ModelError(f"The model must return floating-point scores; got {logits.dtype}. Return its last layer's output.")
-    return logits.to(x.dtype) if logits.dtype != x.dtype else logits
-
-
-def checked_answers(model: Model, x: Tensor) -> Int[Tensor, " b"]:
-    """The model's answers, or one ModelError."""
-    if not len(x):
-        return torch.zeros(0, dtype=torch.int64, device=x.device)
-    with torch.no_grad():
-        labels = model.labels(x)
-    if not isinstance(labels, Tensor) or tuple(labels.shape) != (len(x),) or labels.is_floating_point():
-        got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
-        raise ModelError(f"The model must return one integer label an example, shape ({len(x)},); got {got}.")
-    return labels.to(x.device)

@@ -129,7 +129,7 @@ def finds(attack: Attack) -> None:
 def never_beats_the_optimum(attack: Attack) -> None:
     """It claims nothing inside a radius that holds no adversarial input."""
     for norm in norms_of(attack):
-        model = HalfSpace()
+        model = HalfSpace(classes=2)
         x = model.inputs(4, DISTANCE[norm], norm=norm)
         result = play(model, x, zeros(x), radius(attack, norm, x, model, 0.97), attack)
         assert not result.rows(Outcome.FOUND).any(), f"{norm.__name__}: {result}"
@@ -144,7 +144,7 @@ def near_optimal(attack: Attack) -> None:
     """A minimum-norm attack comes within `slack` of the optimum, without being given a radius."""
     if attack.seeks is Seeks.MINIMUM:
         for norm in norms_of(attack):
-            model = HalfSpace()
+            model = HalfSpace(classes=2)
             x = model.inputs(6, DISTANCE[norm], norm=norm)
             result = play(model, x, zeros(x), norm.unbounded(), attack)
             assert result.rows(Outcome.FOUND).all(), str(result)
@@ -168,7 +168,7 @@ def many_classes(attack: Attack) -> None:
 def corner_inputs(attack: Attack) -> None:
     """Inputs whose features are all 0 or 1 can be attacked, too."""
     for norm in norms_of(attack):
-        model = HalfSpace()
+        model = HalfSpace(classes=2)
         x = (model.weight.detach() > 0).float().view(1, *model.shape).repeat(3, 1, 1, 1)
         x[1, 0, 0], x[2, 0, 1] = 1 - x[1, 0, 0], 1 - x[2, 0, 1]
         wide = {Linf: Linf(0.9), L2: L2(3.6), L1: L1(14), L0: L0(15)}[norm]
@@ -216,7 +216,7 @@ def constant_and_shattered(attack: Attack) -> None:
 def nan_is_never_a_win(attack: Attack) -> None:
     """A model that answers NaN is an alarm: neither broken nor robust."""
     norm = next(norms_of(attack))
-    model = Broken()
+    model = Broken(classes=2)
     x = model.inputs(3, DISTANCE[norm], norm=norm)
     threat = norm(16.0) if norm is L0 else norm(4 * float(exact_distance(norm, model, x).max()))
     result = play(model, x, zeros(x), threat, attack)

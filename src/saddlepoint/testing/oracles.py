@@ -17,16 +17,35 @@ from saddlepoint.threats import L0, L1, L2, Linf
 class Oracle(Model):
     """A model that counts the rows it is asked about, and hides nothing that an attack could leave behind.
 
+    Args:
+        shape: of one input.
+        classes: 2 or more.
+        scale: factor on the logits.
+        shift: added to all logits.
+        access: what it lets attacks see.
+
     Attributes:
         asked: rows answered so far.
     """
 
     bounds = (0.0, 1.0)
 
-    def __init__(self, access: Access = Access.GRADIENTS) -> None:
-        self.access = access
+    def __init__(
+        self,
+        shape: tuple[int, ...] = (1, 4, 4),
+        classes: int = 3,
+        *,
+        scale: float = 1.0,
+        shift: float = 0.0,
+        access: Access = Access.GRADIENTS,
+    ) -> None:
+        self.shape, self.classes, self.scale, self.shift, self.access = shape, classes, scale, shift, access
         self.asked = 0
         self.parameters: list[nn.Parameter] = []
+        self.make(math.prod(shape), classes)
+
+    def make(self, features: int, classes: int) -> None:
+        """Parameters, the same every time."""
 
     def logits(self, x: Tensor) -> Tensor:
         self.asked += len(x)
@@ -38,31 +57,12 @@ class Oracle(Model):
 
 
 class HalfSpace(Oracle):
-    """Class 0 on one side of a hyperplane, class 1 on the other, and k - 2 classes that never win.
+    """Class 0 on one side of a hyperplane, class 1 on the other, and k - 2 classes that never win."""
 
-    Args:
-        shape: of one input.
-        classes: 2 or more.
-        scale: factor on the logits.
-        shift: added to all logits.
-        access: what it lets attacks see.
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, ...] = (1, 4, 4),
-        classes: int = 2,
-        *,
-        scale: float = 1.0,
-        shift: float = 0.0,
-        access: Access = Access.GRADIENTS,
-    ) -> None:
-        super().__init__(access)
-        d = math.prod(shape)
-        weight = Noise(5, torch.zeros(1, dtype=torch.int64)).normal(d, dtype=torch.float64)[0]
+    def make(self, features: int, classes: int) -> None:
+        weight = Noise(5, torch.zeros(1, dtype=torch.int64)).normal(features, dtype=torch.float64)[0]
         self.weight = nn.Parameter(weight + 0.5 * weight.sign())  # no feature is nearly blind
         self.parameters = [self.weight]
-        self.shape, self.classes, self.scale, self.shift = shape, classes, scale, shift
 
     def answer(self, x: Tensor) -> Tensor:
         side = ((x.flatten(1) - 0.5) * self.weight.to(x.dtype)).sum(1, keepdim=True)
@@ -100,45 +100,14 @@ def dual_norm(w: Tensor, norm: type[Threat]) -> Tensor:
     return w.norm()
 
 
-class Round(Oracle):
-    """Class 0 inside a Euclidean ball of the given radius around the middle of the box, class 1 outside."""
-
-    def __init__(self, radius: float = 0.4, access: Access = Access.GRADIENTS) -> None:
-        super().__init__(access)
-        self.radius = radius
-
-    def answer(self, x: Tensor) -> Tensor:
-        inside = self.radius**2 - (x.flatten(1) - 0.5).square().sum(1, keepdim=True)
-        return torch.cat([inside, -inside], dim=1)
-
-
 class Wavy(Oracle):
-    """A smooth nonlinear model of k classes, without known distances, for laws about invariance and containment.
+    """A smooth nonlinear model, without known distances, for laws about invariance and containment."""
 
-    Args:
-        shape: of one input.
-        classes: 2 or more.
-        scale: factor on the logits.
-        shift: added to all logits.
-        access: what it lets attacks see.
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, ...] = (1, 4, 4),
-        classes: int = 3,
-        *,
-        scale: float = 1.0,
-        shift: float = 0.0,
-        access: Access = Access.GRADIENTS,
-    ) -> None:
-        super().__init__(access)
-        d = math.prod(shape)
+    def make(self, features: int, classes: int) -> None:
         noise = Noise(7, torch.zeros(1, dtype=torch.int64))
-        self.first = nn.Parameter(noise.normal(12, d, dtype=torch.float64)[0])
+        self.first = nn.Parameter(noise.normal(12, features, dtype=torch.float64)[0])
         self.second = nn.Parameter(noise.normal(classes, 12, dtype=torch.float64)[0])
         self.parameters = [self.first, self.second]
-        self.shape, self.scale, self.shift = shape, scale, shift
 
     def answer(self, x: Tensor) -> Tensor:
         hidden = ((x.flatten(1) - 0.5)[:, None] * self.first.to(x.dtype)).sum(2).tanh()

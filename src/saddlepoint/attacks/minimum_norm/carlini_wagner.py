@@ -84,7 +84,7 @@ class CarliniWagner(Attack):
         def inverse(x: Tensor) -> Tensor:
             return ((2 * (x - low) / (high - low) - 1) * (1 - EDGE)).atanh()
 
-        w = inverse(game.best[0])
+        w = inverse(game.best)
         constant = torch.full_like(w.flatten(1)[:, 0], self.first_constant)
         rows = Rows(
             w=w, origin=inverse(game.x), constant=constant, lower=torch.zeros_like(constant), upper=constant + torch.inf

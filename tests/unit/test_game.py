@@ -1,0 +1,126 @@
+"""Composition: what stages share and what they do not."""
+
+import pytest
+import torch
+
+import saddlepoint as sp
+from saddlepoint.core.errors import AccessError
+from saddlepoint.testing.oracles import HalfSpace, Wavy, exact_distance
+
+A = sp.attacks
+
+
+def test_a_minimum_norm_attack_inside_a_cascade_wins_within_the_radius() -> None:
+    model = HalfSpace(classes=2)
+    x = model.inputs(6, 0.1)
+    y = torch.zeros(6, dtype=torch.int64)
+    distance = float(exact_distance(sp.L2, model, x).max())
+    cascade = A.Cascade(attacks=(A.DeepFool(), A.DeepFool(), A.DDN(steps=20)))
+    near = sp.attack(model, x, y, sp.L2(distance * 1.1), cascade)
+    assert near.rows(sp.Outcome.FOUND).all()
+    far = sp.attack(model, x, y, sp.L2(distance * 0.9), cascade)
+    assert far.rows(sp.Outcome.NOT_FOUND).all()
+    # A row that crossed the plane outside the radius leaves DeepFool at once, and comes back for the next stage.
+    assert far.gradients.max() <= 2 * A.DeepFool().steps // 5 + 20
+
+
+def test_a_cascade_is_no_weaker_than_its_parts() -> None:
+    model = Wavy()
+    x, y = model.inputs(40)
+    threat = sp.Linf(0.08)
+    parts = (A.FGSM(), A.PGD(steps=5), A.Square(steps=30))
+    broken = torch.stack([sp.attack(model, x, y, threat, part).rows(sp.Outcome.FOUND) for part in parts])
+    whole = sp.attack(model, x, y, threat, A.Cascade(attacks=parts)).rows(sp.Outcome.FOUND)
+    assert torch.equal(whole, broken.any(0))
+
+
+def test_restarts_only_play_what_stands() -> None:
+    model = Wavy()
+    x, y = model.inputs(20)
+    once = sp.attack(model, x, y, "linf:0.05", A.PGD(steps=5))
+    again = sp.attack(model, x, y, "linf:0.05", A.Restarts(attack=A.PGD(steps=5), restarts=3))
+    won = once.rows(sp.Outcome.FOUND)
+    assert torch.equal(again.queries[won], once.queries[won])
+    assert (again.rows(sp.Outcome.FOUND) | ~won).all()
+    standing = ~again.rows(sp.Outcome.FOUND)
+    assert (again.queries[standing] == 1 + 3 * 6).all()
+    assert (again.queries[~standing] <= 1 + 3 * 6).all()
+
+
+def test_retired_rows_return_for_the_next_stage() -> None:
+    model = HalfSpace(classes=2)
+    x = (model.weight.detach() > 0).float().view(1, *model.shape)  # no feature can be raised usefully: JSMA gives up
+    y = torch.zeros(1, dtype=torch.int64)
+    result = sp.attack(model, x, y, sp.L0(15), A.Cascade(attacks=(A.JSMA(), A.OnePixel(population=50, generations=20))))
+    assert result.rows(sp.Outcome.FOUND).all()
+
+
+def test_never_stop_keeps_the_worst_case() -> None:
+    model = Wavy()
+    x, y = model.inputs(6)
+    first = sp.attack(model, x, y, "linf:0.2", "PGD")
+    worst = sp.attack(model, x, y, "linf:0.2", "PGD", stop=sp.Stop.NEVER)
+    goal = sp.Untargeted(y)
+    assert (goal.margin(model.answer(worst.x_adv)) <= goal.margin(model.answer(first.x_adv)) + 1e-6).all()
+    assert (worst.queries == 42).all()
+
+
+def test_confidence_is_in_the_models_own_logits() -> None:
+    model = Wavy(scale=3.0)
+    x, y = model.inputs(4)
+    result = sp.attack(model, x, y, "l2", A.CarliniWagner(confidence=1.5, searches=6))
+    found = result.rows(sp.Outcome.FOUND)
+    assert found.all()
+    assert (sp.Untargeted(y).margin(model.answer(result.x_adv)) <= -1.5 + 1e-4).all()
+
+
+@pytest.mark.parametrize("objective", ["f1", "f2", "f3", "f4", "f5", "f6", "f7"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_all_seven_objectives_find(objective: str, targeted: bool) -> None:
+    model = Wavy()
+    x, y = model.inputs(8)
+    goal = sp.Targeted((y + 1) % 3) if targeted else sp.Untargeted(y)
+    attack = A.CarliniWagner(objective=objective, start=None, steps=200, searches=6, first_constant=0.1)
+    result = sp.attack(model, x, goal, "l2", attack)
+    assert result.success_rate.value >= (0.5 if objective in ("f2", "f3", "f4") else 1.0)
+
+
+def test_least_likely_is_fixed_by_the_clean_input() -> None:
+    model = Wavy()
+    x, _ = model.inputs(8)
+    least = model.answer(x).argmin(1)
+    result = sp.attack(model, x, sp.LeastLikely(), "linf:0.5", "BIM")
+    found = result.rows(sp.Outcome.FOUND)
+    assert found.any()
+    assert torch.equal(result.answer[found], least[found])
+
+
+def test_reduce_confidence() -> None:
+    model = Wavy(scale=4.0)
+    x, y = model.inputs(8)
+    result = sp.attack(model, x, sp.ReduceConfidence(y, below=0.4), "linf:0.3", "PGD")
+    found = result.rows(sp.Outcome.FOUND)
+    assert found.any()
+    assert (model.answer(result.x_adv).softmax(1).gather(1, y[:, None])[found] < 0.4).all()
+    with pytest.raises(AccessError):
+        sp.attack(Wavy(access=sp.Access.LABELS), x, sp.ReduceConfidence(y), "l2", "HopSkipJump")
+
+
+def test_starts_lead_a_targeted_walk() -> None:
+    model = Wavy()
+    x, y = model.inputs(12)
+    target = (y + 1) % 3
+    examples = torch.stack([x[(y == t).nonzero()[0, 0]] for t in target])
+    result = sp.attack(model, x, sp.Targeted(target), "l2", A.HopSkipJump(steps=5), starts=examples)
+    assert result.rows(sp.Outcome.FOUND).all()
+    distance = (examples - x).flatten(1).norm(dim=1)
+    assert (result.size < distance).all()
+
+
+def test_a_plain_module_and_names_work() -> None:
+    net = torch.nn.Linear(4, 3)
+    x = torch.rand(5, 4)
+    y = net(x).argmax(1)
+    result = sp.attack(net, x, y, "linf:0.9", "FGSM")
+    assert len(result) == 5
+    assert "robust accuracy" in repr(result)
