@@ -55,15 +55,17 @@ def audited(run: Any, result: dict[str, Any]) -> None:
                 continue
             size = "-" if attack["median_size"] is None else f"{attack['median_size']:.3g}"
             passes = f"{attack['forwards']}/{attack['backwards']}"
-            rows.append([attack["task"], percent(attack["success"]), percent(attack["robust"]), size, passes])
+            name = attack["task"].removesuffix(f" @ {attack['threat']}")
+            rows.append([name, percent(attack["success"]), percent(attack["robust"]), size, passes])
         robust = subject["robust"]
         bracket = percent(robust["low"])
         if robust["undecided"]:
             bracket += f" to {robust['high']['value']:.1%}, {robust['undecided']} undecided"
         name = "worst case per example" if subject["verdict"]["valid"] else "worst case (NOT a robust accuracy)"
         rows.append([name, "", bracket, "", ""])
-        title = f"{subject['name']}: clean accuracy {percent(subject['clean']).strip()} (n={subject['clean']['n']})"
-        table(title, ["attack", "success rate", "accuracy left", "median size", "forwards/backwards"], rows)
+        clean = f"clean accuracy {percent(subject['clean']).strip()}"
+        title = f"{subject['name']}: {clean} (n={subject['clean']['n']}), {result['threat']}"
+        table(title, ["attack", "success rate", "accuracy left", "median size", "passes f/b"], rows)
         mark = "[green]✓[/]" if subject["verdict"]["valid"] else "[bold red]✗[/]"
         OUT.print(f"{mark} {escape(subject['name'])}: {escape(subject['verdict']['sentence'])}", soft_wrap=True)
         for check in subject["checks"]:

@@ -31,3 +31,10 @@ class ModelError(SaddlepointError):
 
 class RunError(SaddlepointError):
     """A run on disk cannot be continued or read."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception is an allocation that failed, on any device."""
+    text = str(error).lower()
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "out of memory" in text or "can't allocate" in text

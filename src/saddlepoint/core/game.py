@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saddlepoint.core.answers import checked_answers, checked_logits, natural_scale
 from saddlepoint.core.attack import Attack, Rows, Seeks
-from saddlepoint.core.errors import AccessError, InputError, ModelError
+from saddlepoint.core.errors import AccessError, InputError, ModelError, out_of_memory
 from saddlepoint.core.goal import Goal
 from saddlepoint.core.model import Access, Model
 from saddlepoint.core.noise import Noise
@@ -188,7 +188,7 @@ class Game:
         try:
             (gradient,) = torch.autograd.grad(loss.sum(), theta, retain_graph=retain)
         except RuntimeError as error:
-            if "out of memory" in str(error).lower() or "allocate" in str(error):
+            if out_of_memory(error):
                 raise
             raise ModelError(
                 f"The model cannot be differentiated with respect to its input ({str(error).splitlines()[0]}). "

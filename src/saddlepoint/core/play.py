@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saddlepoint.core.attack import Attack, Seeks
 from saddlepoint.core.config import from_config
-from saddlepoint.core.errors import InputError, SaddlepointError
+from saddlepoint.core.errors import InputError, SaddlepointError, out_of_memory
 from saddlepoint.core.game import Game, Stop
 from saddlepoint.core.goal import Goal, Untargeted
 from saddlepoint.core.model import Model
@@ -146,12 +146,6 @@ def maximize(model: Model, x: Tensor, goal: Goal, threat: Threat, method: Attack
     if game.answer is None:
         raise InputError(f"{type(method).__name__} submits no last iterate, so it cannot train a model. Use PGD or FGSM.")
     return threat.apply(x, game.answer.detach()).clamp(*model.bounds)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception is an allocation that failed, on any device."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in text or "can't allocate" in text
 
 
 def _batches(n: int, batch: int) -> Iterator[slice]:

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saddlepoint.core.errors import InputError, ModelError
+from saddlepoint.core.errors import InputError, ModelError, out_of_memory
 from saddlepoint.core.model import Access, Model, checked_bounds
-from saddlepoint.core.play import out_of_memory
 
 
 class CallableModel(Model):
