@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: audit test bench papers docs chromium
+.PHONY: audit test bench peers papers docs chromium
 .DELETE_ON_ERROR:
 
 audit: .venv/audit.ready
@@ -16,9 +16,16 @@ test: .venv/dev.ready chromium
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-# The public libraries live in an environment of their own: their requirements do not agree with each other.
 bench: .venv/dev.ready
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/floor.py benchmarks/floor.json
+
+# The public libraries live in an environment of their own: their requirements do not agree with each other.
+peers:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch==2.13.0 torchvision foolbox \
+		adversarial-robustness-toolbox multiprocess safetensors tqdm requests
+	.venv-peers/bin/python -m pip install --quiet --no-deps --constraint constraints.txt torchattacks adv-lib
+	OMP_NUM_THREADS=1 .venv-peers/bin/python benchmarks/peers.py tests/reference/case.safetensors tests/reference/peers.json
 
 papers: .venv/dev.ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reference/cases.py tests/reference/ours.json

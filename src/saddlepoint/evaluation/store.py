@@ -56,8 +56,8 @@ class Store:
         self.db: Any = None
         try:
             with _told(folder):
-                (folder / "adv").mkdir(parents=True, exist_ok=True)
                 if write:
+                    (folder / "adv").mkdir(parents=True, exist_ok=True)
                     self._hold()
                 self._open(spec)
         except BaseException:
@@ -72,9 +72,12 @@ class Store:
             raise RunError(f"Another process is working in {self.folder}. Wait for it, or choose another --out.") from None
 
     def _open(self, spec: str | None) -> None:
-        self.db = sqlite3.connect(self.folder / "run.sqlite", isolation_level=None)
-        self.db.execute("PRAGMA journal_mode = WAL")
-        self.db.execute("PRAGMA synchronous = NORMAL")
+        mode = "rwc" if self.write else "ro"
+        place = (self.folder / "run.sqlite").absolute().as_uri()
+        self.db = sqlite3.connect(f"{place}?mode={mode}", uri=True, isolation_level=None)
+        if self.write:
+            self.db.execute("PRAGMA journal_mode = WAL")
+            self.db.execute("PRAGMA synchronous = NORMAL")
         damage = self.db.execute("PRAGMA quick_check").fetchone()[0]
         if damage != "ok":
             raise RunError(f"{self.folder / 'run.sqlite'} is damaged ({damage}). Start again with --fresh.")

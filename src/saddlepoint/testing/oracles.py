@@ -4,6 +4,7 @@ Sums run row by row, never through a matrix product, so that an answer cannot de
 """
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -51,9 +52,9 @@ class Oracle(Model):
         self.asked += len(x)
         return self.answer(x)
 
+    @abstractmethod
     def answer(self, x: Tensor) -> Tensor:
         """Logits, not counted."""
-        raise NotImplementedError(f"{type(self).__name__} answers nothing: an oracle defines `answer`.")
 
 
 class HalfSpace(Oracle):
