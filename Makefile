@@ -23,7 +23,7 @@ bench: .venv/dev.ready
 peers:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch==2.13.0 torchvision foolbox \
-		adversarial-robustness-toolbox multiprocess safetensors tqdm requests
+		adversarial-robustness-toolbox multiprocess packaging safetensors tqdm requests
 	.venv-peers/bin/python -m pip install --quiet --no-deps --constraint constraints.txt torchattacks adv-lib
 	OMP_NUM_THREADS=1 .venv-peers/bin/python benchmarks/peers.py tests/reference/case.safetensors tests/reference/peers.json
 
