@@ -193,18 +193,10 @@ def plan(
             raise InputError("Weights were given without a model. Say which network they belong to: package.module:factory.")
         subjects, models = demonstration(where, seed, on_epoch)
     else:
+        how: dict[str, Any] = {"weights": weights, "bounds": bounds, "mean": mean, "std": std, "device": where}
         named = model if isinstance(model, Mapping) else {_name(model): model}
-        subjects, models = [], {}
-        for name, given in named.items():
-            source = (
-                given if isinstance(given, str) else f"{type(getattr(given, 'net', given)).__name__}, given as an object"
-            )
-            made = resolve_or_train(
-                given, data, examples, seed=seed, weights=weights, bounds=bounds, mean=mean, std=std, device=where
-            )  # fmt: skip
-            net = made.net if isinstance(made, TorchModel) else None
-            models[str(name)] = made
-            subjects.append(Subject(str(name), source, weights_digest(net) if net is not None else ""))
+        models = {str(name): resolve_or_train(given, data, examples, seed=seed, **how) for name, given in named.items()}
+        subjects = [_subject(str(name), given, models[str(name)]) for name, given in named.items()]
     ids = tuple(picked(examples, limit, seed).tolist())
     x, _ = examples.batch(ids[:1])
     classes = _agree(models, examples, x)
@@ -295,6 +287,12 @@ def as_data(data: Any) -> DataSet:
     if isinstance(data, tuple | list) and len(data) == 2:
         return Arrays("arrays", *(v.numpy(force=True) if isinstance(v, Tensor) else v for v in data))
     raise InputError(f"The data must be a DataSet, a name, a path or a pair (x, y); got {type(data).__name__}.")
+
+
+def _subject(name: str, given: Any, model: Model) -> Subject:
+    """How a specification speaks of a model."""
+    source = given if isinstance(given, str) else f"{type(getattr(given, 'net', given)).__name__}, given as an object"
+    return Subject(name, source, weights_digest(model.net) if isinstance(model, TorchModel) else "")
 
 
 def _name(model: Any) -> str:
