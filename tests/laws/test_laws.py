@@ -2,8 +2,11 @@
 
 import pytest
 
+from saddlepoint.attacks.decision.grid_search import GridSearch
 from saddlepoint.attacks.decision.hop_skip_jump import HopSkipJump
+from saddlepoint.attacks.decision.random_search import RandomSearch
 from saddlepoint.attacks.ensemble.cascade import Cascade
+from saddlepoint.attacks.ensemble.each_class import EachClass
 from saddlepoint.attacks.ensemble.restarts import Restarts
 from saddlepoint.attacks.gradient.apgd import APGD
 from saddlepoint.attacks.gradient.pgd import PGD
@@ -14,8 +17,11 @@ from saddlepoint.testing import Law, laws
 
 # The expensive ones with fewer steps; every other attack is tried as it comes.
 LIGHTER = {
+    "EachClass": EachClass(attack=PGD(steps=10), classes=2),
+    "GridSearch": GridSearch(points=(15, 15)),
     "Cascade": Cascade(attacks=(PGD(steps=10), APGD(steps=10, targets=2), Square(steps=50))),
     "HopSkipJump": HopSkipJump(steps=10),
+    "RandomSearch": RandomSearch(candidates=200),
     "OnePixel": OnePixel(population=60, generations=30),
     "Restarts": Restarts(attack=PGD(steps=10), restarts=3),
     "Square": Square(steps=400),

@@ -7,6 +7,7 @@ candidate of every row, lets rows go once they have won or spent their queries, 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from enum import Enum
+from functools import partial
 from typing import cast
 
 import torch
@@ -16,10 +17,12 @@ from torch import Tensor
 from saddlepoint.core.answers import checked_answers, checked_logits, natural_scale
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.errors import AccessError, InputError, ModelError, out_of_memory
-from saddlepoint.core.goal import Goal
+from saddlepoint.core.goal import Goal, Targeted, Untargeted
 from saddlepoint.core.model import Access, Model
 from saddlepoint.core.noise import Noise
 from saddlepoint.core.threat import Threat
+from saddlepoint.ops.grid import rounded
+from saddlepoint.ops.losses import without
 from saddlepoint.ops.norms import expand_as
 
 Candidates = Float[Tensor, "b *theta"]
@@ -54,7 +57,8 @@ class Game:
 
     Attributes of the rows in play, always in step with what an attack yields:
         x: (b, *shape) clean inputs.
-        goal: what to reach.
+        goal: what the attack pursues.
+        verdict: what counts; the same, unless a stage was told to pursue something narrower.
         noise: randomness keyed by example.
         clean_logits: (b, k) logits of `x`.
     """
@@ -73,21 +77,24 @@ class Game:
         chunk: int = 256,
         judged: bool = True,
         starts: Tensor | None = None,
+        levels: int | None = None,
     ) -> None:
         self.model, self.given, self.threat = model, threat, threat
         self.seeks, self.stop, self.limit, self.chunk, self.judged = seeks, stop, queries, chunk, judged
+        self.levels = levels
         self.access = Access.GRADIENTS
         self.demand = 0.0
         self.answer: Tensor | None = None
         self.forwards = self.backwards = 0
-        self._goal, self._noise = goal, noise
+        self._goal, self._aim, self._noise = goal, goal, noise
         self._played: Counter[str] = Counter()
         self._asked: Tensor | None = None
         columns = {name: torch.zeros(len(x), dtype=kind, device=x.device) for name, kind in LEDGER.items()}
         key = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
-        self.all = Rows(x=x, starts=starts, best=x.clone() if judged else x, key=key, **columns)
+        theta = threat.zero(x) if threat.parametric else None
+        self.all = Rows(x=x, starts=starts, best=x.clone() if judged else x, theta=theta, key=key, **columns)
         self.live, self.index = self.all, torch.arange(len(x), device=x.device)
-        self.goal, self.noise = goal, noise
+        self.goal, self.verdict, self.noise = goal, goal, noise
         if judged or goal.needs > Access.LABELS:
             self._look()
 
@@ -212,8 +219,8 @@ class Game:
         """Offer a candidate whose gradient is not wanted, as the last iterate."""
         if not self.judged:
             self.answer = theta
-        elif self.access is Access.LABELS:
-            self.wins(theta)
+        elif self.access <= Access.LABELS:
+            self._ask(theta, False, False, None, None)
         else:
             self.logits(theta.detach())
 
@@ -238,9 +245,15 @@ class Game:
         except (StopIteration, Settled):
             return
 
-    def stage(self, attack: Attack) -> Iterator[Rows]:
-        """Let `attack` play all undecided rows: how attacks are composed (`yield from game.stage(part)`)."""
-        before = self.threat, self.access, self.demand
+    def stage(self, attack: Attack, toward: int | None = None) -> Iterator[Rows]:
+        """Let `attack` play all undecided rows: how attacks are composed (`yield from game.stage(part)`).
+
+        With `toward`, it pursues the wrong class of that rank in the clean logits (0 the likeliest), while whatever reaches
+        the game's own untargeted goal counts.
+        """
+        before = self.threat, self.access, self.demand, self._aim
+        if toward is not None:
+            self._aim = self._ranked(toward)
         self._enter(attack)
         try:
             if len(self.index):
@@ -248,7 +261,7 @@ class Game:
         except Settled:
             pass
         finally:
-            self.threat, self.access, self.demand = before
+            self.threat, self.access, self.demand, self._aim = before
             self._deal(f"after {self._played.total()}")
         if not len(self.index):
             raise Settled  # an attack around this one has nobody left to play with either
@@ -263,9 +276,9 @@ class Game:
         if not isinstance(self.given, attack.threats):
             known = ", ".join(t.__name__ for t in attack.threats)
             raise InputError(f"{name} searches {known}; got {self.given!r}. `saddlepoint list attacks` shows the others.")
-        if not isinstance(self._goal, attack.goals):
+        if not isinstance(self._aim, attack.goals):
             known = ", ".join(g.__name__ for g in attack.goals)
-            raise InputError(f"{name} pursues {known}; got {type(self._goal).__name__}. Choose one of them.")
+            raise InputError(f"{name} pursues {known}; got {type(self._aim).__name__}. Choose one of them.")
         if attack.seeks is Seeks.BUDGET and self.given.reach == float("inf"):
             raise InputError(
                 f"{name} searches a set of a given size, and {self.given!r} has none. "
@@ -273,6 +286,15 @@ class Game:
             )
         self.threat = self.given.unbounded() if attack.seeks is Seeks.MINIMUM else self.given
         self.access = attack.access
+
+    def _ranked(self, rank: int) -> Goal:
+        """The wrong class of that rank, for every row."""
+        goal = self._goal
+        if not isinstance(goal, Untargeted):
+            raise InputError(f"Only an untargeted goal can be pursued class by class; got {type(goal).__name__}.")
+        if "logits" not in self.all.__dict__:
+            self._look()
+        return Targeted(without(self.all.logits, goal.y).topk(rank + 1, dim=1).indices[:, rank])
 
     def _deal(self, stream: str) -> None:
         """Put all undecided rows back into play, with the noise of a new stage."""
@@ -286,14 +308,17 @@ class Game:
         self.index = (~done).nonzero().squeeze(1)
         everybody = len(self.index) == len(done)
         self.live = self.all if everybody else self.all.select(self.index)
-        self.goal = self._goal if everybody else self._goal.select(self.index)
+        self.verdict = self._goal if everybody else self._goal.select(self.index)
+        self.goal = self.verdict if self._aim is self._goal else self._aim.select(self.index)
         self.noise = self._noise.select(self.index).fork(stream)
 
     def _write_back(self) -> None:
         if self.live is self.all:
             return
-        for name in ("best", "key", *LEDGER):
-            getattr(self.all, name)[self.index] = getattr(self.live, name)
+        for name in ("best", "theta", "key", *LEDGER):
+            column = getattr(self.all, name)
+            if column is not None:
+                column[self.index] = getattr(self.live, name)
 
     def _settle(self, rows: Rows) -> Rows | None:
         """Let rows leave; None when nobody is left."""
@@ -305,7 +330,9 @@ class Game:
         stay = (~leave).nonzero().squeeze(1)
         self._write_back()
         self.index = self.index[stay]
-        self.live, self.goal, self.noise = self.live.select(stay), self.goal.select(stay), self.noise.select(stay)
+        self.live, self.noise, same = self.live.select(stay), self.noise.select(stay), self.goal is self.verdict
+        self.verdict = self.verdict.select(stay)
+        self.goal = self.verdict if same else self.goal.select(stay)
         return rows.select(stay) if len(stay) else None
 
     # -- counting and judging ------------------------------------------------------------------------------------
@@ -325,7 +352,8 @@ class Game:
                 logits = checked_logits(self.model.logits, rows.x)
             rows.logits, rows.clean = logits, logits.argmax(1)
             rows.broken = logits.isnan().any(1) | (logits == torch.inf).any(1)
-            self._goal = self._goal.bind(logits) if len(logits) else self._goal
+            if len(logits):
+                self._goal = self._aim = self._goal.bind(logits)
             rows.scale = natural_scale(logits) if self._goal.scale_free else torch.ones_like(logits[:, 0])
             won = self._goal.reached(rows.clean) if self._goal.scale_free else self._goal.margin(logits) < 0
         else:
@@ -334,7 +362,7 @@ class Game:
             rows.broken = rows.clean < 0
             won = self._goal.reached(rows.clean)
         self.forwards += len(rows.x)
-        self.goal = self._goal
+        self.goal = self.verdict = self._goal
         rows.already = won & ~rows.broken
         rows.queries = rows.queries + 1
 
@@ -357,8 +385,8 @@ class Game:
             whole = chosen is None and len(part) == b == b * m
             of, theta_part = rows[part], flat if whole else flat[part]
             x = self.live.x if whole else self.live.x[of]
-            goal = self.goal if whole else self.goal.select(of)
-            x_adv = (apply or self.threat.apply)(x, theta_part)
+            verdict = self.verdict if whole else self.verdict.select(of)
+            x_adv = self._input(x, theta_part, apply)
             self.forwards += len(part)
             if scores:
                 answer = checked_logits(self.model.logits, x_adv)
@@ -367,9 +395,11 @@ class Game:
             else:
                 labels = checked_answers(self.model, x_adv)
                 broken = labels < 0
-                answer = goal.reached(labels) & ~broken
+                answer = labels
             if self.judged:
-                self._judge(goal, of, x, x_adv.detach(), answer.detach(), broken)
+                self._judge(verdict, of, x, x_adv.detach(), theta_part.detach(), answer.detach(), broken)
+            if not scores:
+                answer = (verdict if self.goal is self.verdict else self.goal.select(of)).reached(labels) & ~broken
             answers.append(answer)
         if chosen is None:
             out = answers[0] if len(answers) == 1 else torch.cat(answers)
@@ -381,6 +411,19 @@ class Game:
             elif theta.requires_grad:
                 out = out + 0 * theta.sum()  # a constant, yet something to differentiate
         return out.unflatten(0, (b, m)) if population else out
+
+    def _input(self, x: Tensor, theta: Tensor, apply: Callable[[Tensor, Tensor], Tensor] | None) -> Tensor:
+        """What the model is shown: the threat's result, in bounds and, if so asked, on the grid of `levels` values."""
+        x_adv = (apply or self.threat.apply)(x, theta)
+        if self.given.parametric:
+            x_adv = x_adv.clamp(*self.model.bounds)
+        if self.levels is None:
+            return x_adv
+        # A rounded change may leave a ball; without a radius, or measured by theta, there is nothing to leave.
+        legal = None if self.given.parametric or self.seeks is Seeks.MINIMUM else partial(self.given.contains, x)
+        with torch.no_grad():
+            on_grid = rounded(x, x_adv, self.levels, self.model.bounds, legal)
+        return on_grid + (x_adv - x_adv.detach())  # exactly on the grid, with the slope of what was rounded
 
     def _charge(self, b: int, m: int, where: Tensor | None) -> Int[Tensor, " f"] | None:
         """Charge the rows for m candidates each; the flat numbers of those to ask about, or None for all."""
@@ -401,14 +444,21 @@ class Game:
 
     @torch.no_grad()
     def _judge(
-        self, goal: Goal, of: Int[Tensor, " f"], x: Tensor, x_adv: Tensor, answer: Tensor, broken: Bool[Tensor, " f"]
+        self,
+        verdict: Goal,
+        of: Int[Tensor, " f"],
+        x: Tensor,
+        x_adv: Tensor,
+        theta: Tensor,
+        answer: Tensor,
+        broken: Bool[Tensor, " f"],
     ) -> None:
         """Note broken answers, and keep the best admissible candidate of every row."""
         live = self.live
-        if answer.dtype is torch.bool:
-            margin = torch.where(answer, -1.0, 1.0).to(x.dtype)
+        if answer.is_floating_point():
+            margin = verdict.margin(answer).masked_fill(broken, torch.inf)
         else:
-            margin = goal.margin(answer).masked_fill(broken, torch.inf)
+            margin = torch.where(verdict.reached(answer) & ~broken, -1.0, 1.0).to(x.dtype)
         if broken.any():
             live.nonfinite = live.nonfinite.index_put((of[broken],), broken[broken])
         wanted = -self.demand / live.scale[of] if self.demand else 0.0
@@ -419,14 +469,14 @@ class Game:
         if not hopeful.any():
             return
         pick = hopeful.nonzero().squeeze(1)
-        of, x, x_adv, margin = of[pick], x[pick], x_adv[pick], margin[pick]
-        inside = self.given.contains(x, x_adv)
+        of, x, x_adv, theta, margin = of[pick], x[pick], x_adv[pick], theta[pick], margin[pick]
+        inside = self.given.contains(x, x_adv, theta)
         if self.seeks is Seeks.MINIMUM:
-            self._keep(of, x_adv, self.given.size(x, x_adv), inside)
+            self._keep(of, x_adv, theta, self.given.size(x, x_adv, theta), inside)
         else:
-            self._keep(of, x_adv, torch.where(inside, margin, torch.inf), inside & (margin < 0))
+            self._keep(of, x_adv, theta, torch.where(inside, margin, torch.inf), inside & (margin < 0))
 
-    def _keep(self, of: Int[Tensor, " f"], x_adv: Tensor, key: Column, won: Bool[Tensor, " f"]) -> None:
+    def _keep(self, of: Int[Tensor, " f"], x_adv: Tensor, theta: Tensor, key: Column, won: Bool[Tensor, " f"]) -> None:
         """Keep candidates with a key below their row's; among equals the first, whatever the order of writes."""
         live = self.live
         lowest = live.key.scatter_reduce(0, of, key, "amin")
@@ -438,6 +488,8 @@ class Game:
         target = of[better]
         live.key = lowest
         live.best = live.best.index_put((target,), x_adv[better])
+        if live.theta is not None:
+            live.theta = live.theta.index_put((target,), theta[better])
         live.won = live.won.index_put((target,), live.won[target] | won[better])
 
     @torch.no_grad()

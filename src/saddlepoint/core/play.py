@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ from saddlepoint.core.game import Game, Stop
 from saddlepoint.core.goal import Goal, Untargeted
 from saddlepoint.core.model import Model
 from saddlepoint.core.noise import Noise
+from saddlepoint.core.registry import registry
 from saddlepoint.core.result import Outcome, Result
 from saddlepoint.core.threat import Threat
+from saddlepoint.ops.grid import on_grid, rounded
 
 log = logging.getLogger("saddlepoint")
 
@@ -35,6 +37,7 @@ def attack(
     queries: int | None = None,
     stop: Stop | None = None,
     starts: Tensor | None = None,
+    quantize: int | None = None,
     progress: bool = False,
 ) -> Result:
     """Search for adversarial inputs and re-check what was found.
@@ -52,6 +55,8 @@ def attack(
         stop: when a row leaves; by default at the first win, or at the attack's end if it seeks the minimum.
         starts: (n, *shape) inputs that reach the goal already, from which a decision-based attack may walk in. A targeted
             one needs them: images of the target class.
+        quantize: number of levels between the bounds: 256 shows the model 8-bit images alone and returns one, which stays
+            adversarial when it is saved as PNG. `x` must be on that grid.
         progress: show a progress bar on standard error.
 
     Raises:
@@ -63,6 +68,7 @@ def attack(
     x = checked_inputs(x, model)
     goal = as_goal(goal).checked(len(x), x.device)
     check_settings(seed, batch, queries)
+    x = x if quantize is None else checked_grid(x, quantize, model)
     if starts is not None:
         starts = checked_inputs(starts, model, "starts")
         if starts.shape != x.shape:
@@ -71,7 +77,7 @@ def attack(
     if stop is not None and not isinstance(stop, Stop):
         raise InputError(f"stop must be a Stop; got {stop!r}. Write Stop.FIRST_WIN or Stop.NEVER.")
     stop = stop or (Stop.NEVER if method.seeks is Seeks.MINIMUM else Stop.FIRST_WIN)
-    match = _Match(model, threat, method, seed, queries, stop)
+    match = _Match(model, threat, method, seed, queries, stop, quantize)
     parts = []
     with torch.inference_mode(False), model.session(), torch.enable_grad():
         x = x.clone() if x.is_inference() else x
@@ -92,16 +98,18 @@ class _Match:
     seed: int
     queries: int | None
     stop: Stop
+    levels: int | None
 
     def play_once(self, x: Tensor, goal: Goal, ids: Tensor, starts: Tensor | None) -> Result:
         """One game, and the re-check of what it found."""
         game = Game(
             self.model, x, goal, self.threat, noise=Noise(self.seed, ids, device=x.device), seeks=self.method.seeks,
-            stop=self.stop, queries=self.queries, chunk=max(1, len(x)), starts=starts,
+            stop=self.stop, queries=self.queries, chunk=max(1, len(x)), starts=starts, levels=self.levels,
         )  # fmt: skip
         game.play(self.method)
         best, holds, answers = game.verify()
-        rows, inside = game.all, self.threat.contains(x, best)
+        rows = game.all
+        inside = self.threat.contains(x, best, rows.theta)
         outcome = torch.full_like(rows.queries, Outcome.NOT_FOUND, dtype=torch.int8)
         outcome[rows.spent] = Outcome.OUT_OF_QUERIES
         outcome[rows.nonfinite] = Outcome.NONFINITE
@@ -110,9 +118,9 @@ class _Match:
         outcome[rows.already] = Outcome.ALREADY_WRONG
         outcome[rows.broken] = Outcome.NONFINITE
         kept = holds if self.method.seeks is Seeks.MINIMUM else outcome == Outcome.FOUND
-        size = torch.where(kept, self.threat.size(x, best), torch.inf).masked_fill(rows.already, 0)
+        size = torch.where(kept, self.threat.size(x, best, rows.theta), torch.inf).masked_fill(rows.already, 0)
         counts = rows.queries, rows.gradients, rows.blank, game.forwards, game.backwards
-        return Result(best, outcome, size, rows.clean, answers, *counts)
+        return Result(best, outcome, size, rows.clean, answers, *counts, theta=rows.theta)
 
     def play(self, x: Tensor, goal: Goal, ids: Tensor, starts: Tensor | None, rows: slice) -> list[Result]:
         """The same for some rows; when memory runs out, in halves, with the same results."""
@@ -208,14 +216,26 @@ def as_threat(threat: Any) -> Threat:
     if isinstance(threat, Threat):
         return threat
     if isinstance(threat, str):
-        name, colon, radius = threat.partition(":")
-        if colon and not radius:
-            raise InputError(f"The threat {threat!r} has no radius after the colon. Write {name}:8/255, say, or {name}.")
-        found = from_config({"name": name, "eps": radius or "inf"}, "threat")
+        found = from_config(_parsed_threat(threat), "threat")
         assert isinstance(found, Threat)
         return found
     hint = f" Write {threat.__name__}(eps)." if isinstance(threat, type) else " Write 'linf:8/255' or Linf(8 / 255)."
     raise InputError(f"The threat must be a Threat or text; got {threat!r}.{hint}")
+
+
+def _parsed_threat(text: str) -> dict[str, Any]:
+    """Plain data of "linf:8/255", "l2", "spatial:30,3" or "spatial:rotation=30"."""
+    name, colon, values = text.partition(":")
+    if colon and not values:
+        raise InputError(f"The threat {text!r} has no value after the colon. Write linf:8/255, say, or linf.")
+    known = [f.name for f in fields(registry("threat").get(name))]
+    data: dict[str, Any] = {"name": name}
+    for place, part in enumerate(values.split(",") if colon else ()):
+        key, equals, value = part.partition("=")
+        if not equals and place >= len(known):
+            raise InputError(f"The threat {text!r} has too many values. {name} takes {', '.join(known)}.")
+        data |= {key: value} if equals else {known[place]: part}
+    return {"eps": "inf"} | data if known[:1] == ["eps"] else data
 
 
 def as_goal(goal: Any) -> Goal:
@@ -271,6 +291,20 @@ def checked_inputs(x: Any, model: Model, name: str = "x") -> Tensor:
             "Scale x, or declare other bounds on the model."
         )
     return x.clamp(low, high).contiguous()
+
+
+def checked_grid(x: Tensor, levels: Any, model: Model) -> Tensor:
+    """Inputs exactly on the grid of so many levels between the model's bounds, or one InputError."""
+    if not isinstance(levels, int) or isinstance(levels, bool) or levels < 2:
+        raise InputError(f"quantize must be a number of levels of at least 2; got {levels!r}. Write 256 for 8-bit images.")
+    wrong = ~on_grid(x, levels, model.bounds)
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise InputError(
+            f"quantize={levels} needs inputs on that grid, and the example at index {row} is not. "
+            "Round x first: saddlepoint.ops.grid.rounded(x, x, levels, bounds)."
+        )
+    return rounded(x, x, levels, model.bounds)
 
 
 def checked_ids(ids: Any, rows: int) -> Tensor:

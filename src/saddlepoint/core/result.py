@@ -63,6 +63,7 @@ class Result:
         blank: (n,) backward passes whose gradient was exactly zero.
         forwards: all forward passes of all rows, the final re-check included.
         backwards: all backward passes.
+        theta: (n, *theta) what made `x_adv`, for a parametric threat (an angle, a flow); None for balls.
     """
 
     x_adv: Float[Tensor, "n *shape"]
@@ -75,6 +76,7 @@ class Result:
     blank: Int[Tensor, " n"]
     forwards: int
     backwards: int
+    theta: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.outcome)
@@ -105,6 +107,8 @@ class Result:
         columns: dict[str, Any] = {}
         for f in fields(cls):
             values = [getattr(part, f.name) for part in parts]
+            if values[0] is None:
+                continue
             columns[f.name] = torch.cat(values) if isinstance(values[0], Tensor) else sum(values)
         return cls(**columns)
 

@@ -1,6 +1,7 @@
 """The set of inputs an attacker may make out of `x`, with its geometry."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -17,7 +18,17 @@ class Threat(ABC):
     """A set of transformations of `x`, described by a parameter theta of any shape.
 
     For a norm ball theta is the additive change delta; for a patch its content and place; for a rotation an angle.
+
+    Attributes:
+        parametric: whether a change can be measured by its theta alone, not by its result.
     """
+
+    parametric: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The text that makes it: "linf:0.3"."""
 
     @abstractmethod
     def zero(self, x: Batch) -> Theta:
@@ -43,8 +54,8 @@ class Threat(ABC):
         """
 
     @abstractmethod
-    def size(self, x: Batch, x_adv: Batch) -> Float[Tensor, " b"]:
-        """How large the change is, in the units of `reach`."""
+    def size(self, x: Batch, x_adv: Batch, theta: Theta | None = None) -> Float[Tensor, " b"]:
+        """How large the change from x to x_adv is, in the units of `reach`; a parametric threat needs its theta."""
 
     @property
     @abstractmethod
@@ -58,6 +69,6 @@ class Threat(ABC):
         """
         raise InputError(f"{type(self).__name__} has no radius, so an attack cannot minimize it. Use PGD or Square.")
 
-    def contains(self, x: Batch, x_adv: Batch) -> Bool[Tensor, " b"]:
+    def contains(self, x: Batch, x_adv: Batch, theta: Theta | None = None) -> Bool[Tensor, " b"]:
         """Whether `x_adv` is in the set, up to rounding: 1e-6, or 1e-6 of the radius where that is more."""
-        return self.size(x, x_adv) <= self.reach + 1e-6 * max(1.0, self.reach)
+        return self.size(x, x_adv, theta) <= self.reach + 1e-6 * max(1.0, self.reach)

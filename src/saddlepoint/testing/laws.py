@@ -18,11 +18,11 @@ from saddlepoint.core.play import attack as play
 from saddlepoint.core.registry import registry
 from saddlepoint.core.result import Outcome, Result
 from saddlepoint.core.threat import Threat
-from saddlepoint.testing.oracles import Broken, Constant, HalfSpace, Oracle, Shattered, Wavy, exact_distance
+from saddlepoint.testing.oracles import Broken, Constant, HalfSpace, Oracle, Plane, Shattered, Wavy, exact_distance
 from saddlepoint.threats import L0, L1, L2, Linf
 
-NORMS = (Linf, L2, L1, L0)
-DISTANCE = {Linf: 0.02, L2: 0.1, L1: 0.15, L0: 0.3}
+NORMS = (Linf, L2, L1, L0, Plane)
+DISTANCE = {Linf: 0.02, L2: 0.1, L1: 0.15, L0: 0.3, Plane: 0.02}
 FORBIDDEN = (
     "max_iter", "n_iter", "nb_iter", "num_steps", "n_steps", "iterations", "alpha", "lr", "eps_step", "eps", "n_restarts",
     "use_rs", "random_init", "max_queries", "kappa", "targeted",
@@ -65,7 +65,7 @@ def laws(attack: Attack) -> list[Law]:
 
 
 def norms_of(attack: Attack) -> Iterator[type[Any]]:
-    """The norms that the attack can search."""
+    """The norms, and the threat of a few parameters, that the attack can search."""
     for norm in NORMS:
         if issubclass(norm, attack.threats):
             yield norm
@@ -82,7 +82,7 @@ def radius(attack: Attack, norm: type[Any], x: Tensor, model: HalfSpace, factor:
 
 def roomy(norm: type[Any]) -> Threat:
     """A ball in which attacks have something to do on the wavy model."""
-    return norm({Linf: 0.15, L2: 0.6, L1: 1.5, L0: 6.0}[norm])
+    return norm({Linf: 0.15, L2: 0.6, L1: 1.5, L0: 6.0, Plane: 0.3}[norm])
 
 
 def zeros(x: Tensor) -> Tensor:
@@ -171,6 +171,8 @@ def corner_inputs(attack: Attack) -> None:
         model = HalfSpace(classes=2)
         x = (model.weight.detach() > 0).float().view(1, *model.shape).repeat(3, 1, 1, 1)
         x[1, 0, 0], x[2, 0, 1] = 1 - x[1, 0, 0], 1 - x[2, 0, 1]
+        if norm is Plane or attack.slack > 2:
+            continue  # a blind search need not; a plane moves all features at once, and half of them away from the plane
         wide = {Linf: Linf(0.9), L2: L2(3.6), L1: L1(14), L0: L0(15)}[norm]
         threat = norm.unbounded() if attack.seeks is Seeks.MINIMUM else wide
         result = play(model, x, zeros(x), threat, attack)
@@ -194,9 +196,27 @@ def stays_inside(attack: Attack) -> None:
         assert not result.rows(Outcome.ESCAPED).any(), str(result)
         assert result.x_adv.shape == x.shape and result.x_adv.dtype == x.dtype
         assert result.x_adv.min() >= 0 and result.x_adv.max() <= 1
-        assert threat.contains(x, result.x_adv)[found].all()
+        assert threat.contains(x, result.x_adv, result.theta)[found].all()
         assert (model.answer(result.x_adv).argmax(1) != y)[found].all()
-        assert torch.allclose(threat.size(x, result.x_adv)[found], result.size[found])
+        assert torch.allclose(threat.size(x, result.x_adv, result.theta)[found], result.size[found])
+        if threat.parametric:
+            assert torch.allclose(threat.apply(x, result.theta).clamp(0, 1)[found], result.x_adv[found], atol=1e-6)
+
+
+@law
+def on_the_grid(attack: Attack) -> None:
+    """Asked for points on the 8-bit grid, it returns such, and they win after a trip through whole numbers."""
+    for norm in norms_of(attack):
+        model = Wavy()
+        x, y = model.inputs(4)
+        x = (x * 255).round() / 255
+        result = play(model, x, y, roomy(norm), attack, quantize=256)
+        found = result.rows(Outcome.FOUND)
+        assert not result.rows(Outcome.ESCAPED).any(), str(result)
+        loaded = (result.x_adv * 255).round().to(torch.uint8).to(torch.float32) / 255
+        assert torch.equal(loaded, result.x_adv), "not on the grid"
+        assert (model.answer(loaded).argmax(1) != y)[found].all()
+        assert roomy(norm).contains(x, loaded, result.theta)[found].all()
 
 
 @law

@@ -9,10 +9,34 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from saddlepoint.core.config import Radius, positional_record
 from saddlepoint.core.model import Access, Model
 from saddlepoint.core.noise import Noise
-from saddlepoint.core.threat import Threat
-from saddlepoint.threats import L0, L1, L2, Linf
+from saddlepoint.core.threat import Batch, Threat
+from saddlepoint.threats import L0, L1, L2, Linf, Parametric
+
+
+@positional_record
+class Plane(Parametric):
+    """Two fixed directions in which all features move alike: the parametric threat whose exact distances are known.
+
+    Attributes:
+        eps: how far the features move, at most, along each.
+    """
+
+    eps: Radius
+
+    def parameters(self, x: Batch) -> tuple[int, ...]:
+        return (2,)
+
+    def apply(self, x: Batch, theta: Tensor) -> Tensor:
+        move = (theta[:, :, None] * directions(math.prod(x.shape[1:])).to(x)).sum(1)
+        return x + self.eps * move.view_as(x)
+
+
+def directions(features: int) -> Tensor:
+    """(2, features) of signs."""
+    return Noise(9, torch.zeros(1, dtype=torch.int64)).sign(2, features, dtype=torch.float64)[0]
 
 
 class Oracle(Model):
@@ -98,6 +122,8 @@ def dual_norm(w: Tensor, norm: type[Threat]) -> Tensor:
         return w.abs().sum()
     if norm is L1:
         return w.abs().max()
+    if norm is Plane:
+        return (directions(len(w)) * w).sum(1).abs().sum()
     return w.norm()
 
 

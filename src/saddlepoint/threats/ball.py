@@ -33,7 +33,6 @@ class Ball(Threat):
 
     @property
     def name(self) -> str:
-        """The text that makes it: "linf:0.3"."""
         return type(self).__name__.lower() + ("" if math.isinf(self.eps) else f":{self.eps:.6g}")
 
     def zero(self, x: Batch) -> Tensor:
@@ -45,7 +44,7 @@ class Ball(Threat):
     def project(self, x: Batch, theta: Tensor, bounds: Bounds) -> Tensor:
         return type(self).nearest(theta, self.eps, bounds[0] - x, bounds[1] - x)
 
-    def size(self, x: Batch, x_adv: Batch) -> Tensor:
+    def size(self, x: Batch, x_adv: Batch, theta: Tensor | None = None) -> Tensor:
         return type(self).norm(x_adv - x)
 
     def start(self, x: Batch, noise: Noise, bounds: Bounds) -> Tensor:
