@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "attack": "core.play",
+    "fit": "core.play",
     "cite": "core.paper",
     "Attack": "core.attack",
+    "LearnedAttack": "core.attack",
     "Goal": "core.goal",
     "Untargeted": "core.goal",
     "Targeted": "core.goal",
@@ -30,6 +32,9 @@ _HOMES = {
     "L2": "threats",
     "L1": "threats",
     "L0": "threats",
+    "Spatial": "threats",
+    "Flow": "threats",
+    "Color": "threats",
     "TorchModel": "models",
     "CallableModel": "models",
     "SklearnModel": "models",
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     from saddlepoint import attacks as attacks
     from saddlepoint.auditing import audit as audit
     from saddlepoint.core.attack import Attack as Attack
+    from saddlepoint.core.attack import LearnedAttack as LearnedAttack
     from saddlepoint.core.errors import SaddlepointError as SaddlepointError
     from saddlepoint.core.game import Stop as Stop
     from saddlepoint.core.goal import Goal as Goal
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
     from saddlepoint.core.model import Model as Model
     from saddlepoint.core.paper import cite as cite
     from saddlepoint.core.play import attack as attack
+    from saddlepoint.core.play import fit as fit
     from saddlepoint.core.result import Outcome as Outcome
     from saddlepoint.core.result import Result as Result
     from saddlepoint.core.threat import Threat as Threat
@@ -63,7 +70,10 @@ if TYPE_CHECKING:
     from saddlepoint.threats import L0 as L0
     from saddlepoint.threats import L1 as L1
     from saddlepoint.threats import L2 as L2
+    from saddlepoint.threats import Color as Color
+    from saddlepoint.threats import Flow as Flow
     from saddlepoint.threats import Linf as Linf
+    from saddlepoint.threats import Spatial as Spatial
 
 
 def __getattr__(name: str) -> Any:

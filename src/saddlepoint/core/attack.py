@@ -1,14 +1,14 @@
 """What an attack is: a frozen record of hyperparameters with one method that reads like the paper."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
 from saddlepoint.core.goal import Goal, LeastLikely, ReduceConfidence, Targeted, Untargeted
-from saddlepoint.core.model import Access
+from saddlepoint.core.model import Access, Model
 from saddlepoint.core.paper import Paper
 from saddlepoint.core.threat import Threat
 
@@ -68,3 +68,41 @@ class Attack(ABC):
     @abstractmethod
     def run(self, game: "Game") -> Iterator[Rows]:
         """Search: ask the game, and yield the rows to let those leave that have won or may ask no more."""
+
+
+class LearnedAttack(ABC):
+    """What is learned on some examples to be played on others: `fit` returns an attack that asks nothing of the model.
+
+    Attributes:
+        access: what learning asks of the model.
+        paper: where it comes from.
+        threats: the kinds of threat it can learn for.
+        goals: the kinds of goal it can learn to pursue.
+    """
+
+    access: ClassVar[Access]
+    paper: ClassVar[Paper]
+    threats: ClassVar[tuple[type[Threat], ...]] = (Threat,)
+    goals: ClassVar[tuple[type[Goal], ...]] = (Untargeted, Targeted)
+
+    @abstractmethod
+    def fit(
+        self,
+        model: Model,
+        x: Tensor,
+        goal: Goal,
+        threat: Threat,
+        *,
+        seed: int = 0,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Attack:
+        """Learn on inputs (n, *shape).
+
+        Args:
+            model: what is attacked, entered by the caller's `saddlepoint.fit`.
+            x: within the model's bounds, on its device.
+            goal: what to reach on each of them.
+            threat: the set that the result stays in.
+            seed: key of all randomness.
+            on_step: called with the steps done and the steps in all.
+        """

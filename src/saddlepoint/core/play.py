@@ -1,7 +1,8 @@
 """The front door: attack a model on a batch of examples."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saddlepoint.core.attack import Attack, Seeks
+from saddlepoint.core.attack import Attack, LearnedAttack, Seeks
 from saddlepoint.core.config import from_config
 from saddlepoint.core.errors import InputError, SaddlepointError, out_of_memory
 from saddlepoint.core.game import Game, Stop
@@ -88,6 +89,52 @@ def attack(
     return Result.join(parts)
 
 
+def fit(
+    model: Any,
+    x: Any,
+    goal: Any,
+    threat: Threat | str,
+    method: LearnedAttack | str,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> Attack:
+    """Learn an attack on some examples, to be played on others with `attack`.
+
+    Args:
+        model: as for `attack`.
+        x: (n, *shape) examples to learn on, at least one.
+        goal: a Goal, or labels (n,) for Untargeted.
+        threat: the set that the result stays in.
+        method: a LearnedAttack, or its name.
+        seed: key of all randomness.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        InputError: an argument is not what it should be, or the method does not fit the threat or the goal.
+        AccessError: the model gives less than learning needs.
+    """
+    model, threat = as_model(model), as_threat(threat)
+    method = from_config(method, "learned") if isinstance(method, str) else method
+    name = type(method).__name__
+    if not isinstance(method, LearnedAttack):
+        raise InputError(
+            f"The method must be a LearnedAttack or its name; got {method!r}. Play other attacks with `attack`."
+        )
+    x = checked_inputs(x, model)
+    goal = as_goal(goal).checked(len(x), x.device)
+    check_settings(seed, 1, None)
+    model.require(method.access, name, "Learn on a model that shows more.")
+    for what, value, kinds in (("threat", threat, method.threats), ("goal", goal, method.goals)):
+        if not isinstance(value, kinds):
+            known = ", ".join(k.__name__ for k in kinds)
+            raise InputError(f"{name} learns for the {what}s {known}; got {type(value).__name__}. Choose one of them.")
+    if not len(x):
+        raise InputError(f"{name} learns from examples, and x has none. Give some.")
+    with torch.inference_mode(False), model.session(), torch.enable_grad(), _bar("learning", progress) as told:
+        return method.fit(model, x, goal, threat, seed=seed, on_step=told)
+
+
 @dataclass(frozen=True)
 class _Match:
     """What stays the same from batch to batch."""
@@ -162,17 +209,24 @@ def _batches(n: int, batch: int) -> Iterator[slice]:
 
 
 def _tracked(batches: Iterator[slice], n: int, progress: bool) -> Iterator[slice]:
-    if not progress:
-        yield from batches
+    with _bar("attacking", progress) as told:
+        for rows in batches:
+            yield rows
+            told(rows.stop, n)
+
+
+@contextmanager
+def _bar(what: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A function that is told how much of the work is done."""
+    if not shown:
+        yield lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("attacking", total=n)
-        for rows in batches:
-            yield rows
-            bar.update(task, advance=rows.stop - rows.start)
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def as_model(model: Any) -> Model:

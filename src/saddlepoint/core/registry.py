@@ -13,6 +13,7 @@ from saddlepoint.core.errors import SaddlepointError, UnknownName
 
 ROOMS = {
     "attack": ("saddlepoint.attacks", "saddlepoint.core.attack:Attack"),
+    "learned": ("saddlepoint.attacks", "saddlepoint.core.attack:LearnedAttack"),
     "threat": ("saddlepoint.threats", "saddlepoint.core.threat:Threat"),
     "goal": ("saddlepoint.core.goal", "saddlepoint.core.goal:Goal"),
 }

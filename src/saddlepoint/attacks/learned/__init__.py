@@ -1,0 +1,1 @@
+"""Attacks learned on some examples and played on others."""
