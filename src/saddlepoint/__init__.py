@@ -20,6 +20,7 @@ _HOMES = {
     "Untargeted": "core.goal",
     "Targeted": "core.goal",
     "LeastLikely": "core.goal",
+    "SourceTarget": "core.goal",
     "ReduceConfidence": "core.goal",
     "Model": "core.model",
     "Access": "core.model",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from saddlepoint.core.goal import Goal as Goal
     from saddlepoint.core.goal import LeastLikely as LeastLikely
     from saddlepoint.core.goal import ReduceConfidence as ReduceConfidence
+    from saddlepoint.core.goal import SourceTarget as SourceTarget
     from saddlepoint.core.goal import Targeted as Targeted
     from saddlepoint.core.goal import Untargeted as Untargeted
     from saddlepoint.core.model import Access as Access

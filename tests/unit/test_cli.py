@@ -148,7 +148,18 @@ def test_attack(weights: Path, tmp_path: Path) -> None:
     toml = tmp_path / "mine.toml"
     toml.write_text('name = "PGD"\nsteps = 5\n')
     done = run(
-        "attack", toml, "--weights", weights, "--data", "digits", "--threat", "linf:0.3", "--limit", "5", "--target", "3"
+        "attack",
+        toml,
+        "--weights",
+        weights,
+        "--data",
+        "digits",
+        "--threat",
+        "linf:0.3",
+        "--limit",
+        "5",
+        "--goal",
+        "targeted:3",
     )
     assert done.exit_code == 0, done.output
     assert "attack success rate" in done.output

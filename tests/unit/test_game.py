@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import saddlepoint as sp
-from saddlepoint.core.errors import AccessError
+from saddlepoint.core.errors import AccessError, InputError
 from saddlepoint.testing.oracles import HalfSpace, Wavy, exact_distance
 
 A = sp.attacks
@@ -124,3 +124,43 @@ def test_a_plain_module_and_names_work() -> None:
     result = sp.attack(net, x, y, "linf:0.9", "FGSM")
     assert len(result) == 5
     assert "robust accuracy" in repr(result)
+
+
+def test_each_class_breaks_what_one_targeted_search_breaks() -> None:
+    model = Wavy(classes=4)
+    x, y = model.inputs(30)
+    part = A.PGD(steps=10, random_start=False)
+    whole = sp.attack(model, x, y, "linf:0.1", A.EachClass(attack=part, classes=3))
+    ranked = model.answer(x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
+    broken = torch.zeros_like(y, dtype=torch.bool)
+    for rank in range(3):
+        targeted = sp.attack(model, x, sp.Targeted(ranked[:, rank]), "linf:0.1", part)
+        broken |= targeted.rows(sp.Outcome.FOUND)
+    assert (whole.rows(sp.Outcome.FOUND) | ~broken).all()
+    assert whole.rows(sp.Outcome.FOUND).sum() >= broken.sum() > 0
+    assert (whole.answer != y)[whole.rows(sp.Outcome.FOUND)].all()
+
+
+def test_each_class_keeps_the_smallest_change_over_all_classes() -> None:
+    model = Wavy(classes=4)
+    x, y = model.inputs(8)
+    part = A.DDN(steps=30)
+    whole = sp.attack(model, x, y, "l2", A.EachClass(attack=part, classes=3))
+    ranked = model.answer(x).scatter(1, y[:, None], -torch.inf).argsort(1, descending=True)
+    sizes = torch.stack([sp.attack(model, x, sp.Targeted(ranked[:, r]), "l2", part).size for r in range(3)])
+    assert (whole.size <= sizes.amin(0) + 1e-6).all()
+
+
+def test_source_target_is_about_one_class() -> None:
+    model = Wavy()
+    x, y = model.inputs(40)
+    own = y == y[0]
+    target = int((y[0] + 1) % 3)
+    goal = sp.SourceTarget(y[own], int(y[0]), target)
+    result = sp.attack(model, x[own], goal, "linf:0.3", "PGD")
+    assert (result.answer[result.rows(sp.Outcome.FOUND)] == target).all()
+    assert result.rows(sp.Outcome.FOUND).any()
+    with pytest.raises(InputError, match="SourceTarget is about examples of class"):
+        sp.attack(model, x, sp.SourceTarget(y, int(y[0]), target), "linf:0.3", "PGD")
+    with pytest.raises(InputError, match="needs two classes"):
+        sp.attack(model, x[own], sp.SourceTarget(y[own], int(y[0]), int(y[0])), "linf:0.3", "PGD")

@@ -154,7 +154,12 @@ def attack(
     weights: Weights = None,
     data: Data = "mnist-5k",
     threat: Threat = "linf:0.2",
-    target: Annotated[int | None, typer.Option(help="Class to reach; left out, any wrong one.")] = None,
+    goal: Annotated[
+        str, typer.Option(help="untargeted, targeted:3, leastlikely, sourcetarget:4,9 or reduceconfidence:0.5.")
+    ] = "untargeted",
+    quantize: Annotated[
+        int | None, typer.Option(help="Show the model this many levels alone: 256 for 8-bit images.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Setting of the attack, steps=100; repeatable.")] = None,
     limit: Limit = 100,
     seed: Seed = 0,
@@ -174,9 +179,9 @@ def attack(
     from saddlepoint.cli import work
 
     result, config = work.play(
-        method, show.settings(set_), model=model, weights=weights, data=data or "mnist-5k", threat=threat, target=target,
-        limit=limit or None, seed=seed, device=device, batch=batch, queries=queries, mean=show.numbers(mean),
-        std=show.numbers(std), bounds=show.pair(bounds), progress=not json,
+        method, show.settings(set_), model=model, weights=weights, data=data or "mnist-5k", threat=threat, goal=goal,
+        quantize=quantize, limit=limit or None, seed=seed, device=device, batch=batch, queries=queries,
+        mean=show.numbers(mean), std=show.numbers(std), bounds=show.pair(bounds), progress=not json,
     )  # fmt: skip
     if out is not None:
         work.save(result, out)

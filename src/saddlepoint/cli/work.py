@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 import saddlepoint
 from saddlepoint import data as data_sets
@@ -17,7 +18,7 @@ from saddlepoint.auditing import resolve_or_train
 from saddlepoint.core.attack import Attack, Seeks
 from saddlepoint.core.config import from_config, from_toml, to_config
 from saddlepoint.core.errors import InputError, SaddlepointError
-from saddlepoint.core.goal import Goal, Targeted, Untargeted
+from saddlepoint.core.goal import Goal, LeastLikely, ReduceConfidence, SourceTarget, Targeted
 from saddlepoint.core.play import as_threat
 from saddlepoint.core.play import attack as play_attack
 from saddlepoint.core.registry import registry
@@ -45,7 +46,8 @@ def play(
     weights: Path | None,
     data: str,
     threat: str,
-    target: int | None,
+    goal: str,
+    quantize: int | None,
     limit: int | None,
     seed: int,
     device: str,
@@ -64,19 +66,44 @@ def play(
     )  # fmt: skip
     ids = data_sets.picked(examples, limit, seed)
     x, y = examples.batch(ids)
-    if target is not None:
-        other = y != target
-        x, y, ids = x[other], y[other], ids[other]
-    goal: Goal = Untargeted(y) if target is None else Targeted(torch.full_like(y, target))
-    result = play_attack(made, x, goal, threat_, attack, seed=seed, ids=ids, batch=batch, queries=queries, progress=progress)
+    aim, chosen = make_goal(goal, y)
+    result = play_attack(
+        made, x[chosen], aim, threat_, attack,
+        seed=seed, ids=ids[chosen], batch=batch, queries=queries, quantize=quantize, progress=progress,
+    )  # fmt: skip
     return result, to_config(attack)
+
+
+def make_goal(text: str, y: Tensor) -> tuple[Goal, Tensor]:
+    """The goal that text such as "targeted:3" names, and which examples (n,) it is about."""
+    name, _, values = text.partition(":")
+    kind = registry("goal").get(name)
+    try:
+        numbers = [float(v) if kind is ReduceConfidence else int(v) for v in values.split(",") if v]
+        if kind is Targeted:
+            (target,) = numbers
+            other = y != target
+            return Targeted(torch.full_like(y[other], int(target))), other
+        if kind is SourceTarget:
+            source, target = (int(n) for n in numbers)
+            own = y == source
+            return SourceTarget(y[own], source, target), own
+        if kind is LeastLikely and not numbers:
+            return LeastLikely(), torch.ones_like(y, dtype=torch.bool)
+        return kind(y, *numbers), torch.ones_like(y, dtype=torch.bool)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"The goal {text!r} is not complete. Write untargeted, targeted:3, leastlikely, sourcetarget:4,9 or "
+            "reduceconfidence:0.5."
+        ) from None
 
 
 def save(result: Result, path: Path) -> None:
     """Write the per-example columns of a result as tensors."""
-    names = ("x_adv", "outcome", "size", "clean", "answer", "queries", "gradients")
+    names = ("x_adv", "theta", "outcome", "size", "clean", "answer", "queries", "gradients")
+    columns = {name: getattr(result, name) for name in names}
     try:
-        save_file({name: getattr(result, name).detach().cpu().contiguous() for name in names}, path)
+        save_file({name: c.detach().cpu().contiguous() for name, c in columns.items() if c is not None}, path)
     except OSError as error:
         raise InputError(f"Could not write {path} ({error.strerror or error}). Choose another --out.") from error
 

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -143,8 +144,47 @@ class Targeted(_ClassGoal):
         return losses.targeted_ratio(self.margin(logits), logits)
 
 
+class _Unnamed(Goal):
+    """A goal that turns into another one before it is asked."""
+
+    def _unbound(self, _: Any) -> Any:
+        raise InputError(f"{type(self).__name__} becomes Targeted at the start of an attack; give it to one, do not ask it.")
+
+    reached = margin = cross_entropy = dlr = _unbound  # type: ignore[assignment]  # wider than any of the four
+
+
 @dataclass(frozen=True)
-class LeastLikely(Goal):
+class SourceTarget(_Unnamed):
+    """Every example, all of them of class `source`, answered as `target`: the strictest goal of Papernot et al. (2016).
+
+    Attributes:
+        y: (b,) labels, to make sure of that.
+        source: the class they all have.
+        target: the class to reach.
+    """
+
+    y: Labels
+    source: int
+    target: int
+
+    def checked(self, rows: int, device: Any) -> Targeted:
+        y = checked_labels(self.y, rows, device)
+        if (y != self.source).any():
+            row = int((y != self.source).nonzero()[0])
+            raise InputError(
+                f"SourceTarget is about examples of class {self.source}; the one at index {row} is of class {int(y[row])}. "
+                f"Select them first: x[y == {self.source}]."
+            )
+        if self.source == self.target:
+            raise InputError(f"SourceTarget needs two classes; got {self.source} twice. Name another target.")
+        return Targeted(checked_labels(torch.full_like(y, self.target), rows, device))
+
+    def select(self, index: Any) -> "SourceTarget":
+        return replace(self, y=self.y[index])
+
+
+@dataclass(frozen=True)
+class LeastLikely(_Unnamed):
     """The class that the model thinks least likely for the clean input (Kurakin et al., 2017), fixed before the attack."""
 
     needs: ClassVar[Access] = Access.SCORES
@@ -154,11 +194,6 @@ class LeastLikely(Goal):
 
     def select(self, index: Any) -> "LeastLikely":
         return self
-
-    def _unbound(self, _: Any) -> Any:
-        raise InputError("LeastLikely names its classes from the clean logits; call bind(logits) before asking it.")
-
-    reached = margin = cross_entropy = dlr = _unbound  # type: ignore[assignment]  # wider than any of the four
 
 
 @dataclass(frozen=True)
