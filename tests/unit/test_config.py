@@ -359,7 +359,7 @@ def test_abstract_and_private_classes_are_not_listed():
     for kind in ("attack", "threat", "goal"):
         found = Registry(kind, *rooms.ROOMS[kind])
         assert not any(name.startswith("_") or name in ("Attack", "Threat", "Ball", "Goal") for name in found.names())
-    assert registry("goal").names() == ["LeastLikely", "ReduceConfidence", "Targeted", "Untargeted"]
+    assert registry("goal").names() == ["LeastLikely", "ReduceConfidence", "SourceTarget", "Targeted", "Untargeted"]
 
 
 # -- papers ------------------------------------------------------------------------------------------------------------

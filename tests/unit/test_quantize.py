@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -66,12 +67,14 @@ def test_values_are_those_of_image_files_bit_for_bit():
 
 
 def test_inputs_off_the_grid_are_refused():
+    jaxtyping.config.update("jaxtyping_disable", True)  # users run without the type checker of these tests
     x, y = Wavy().inputs(2)
     with pytest.raises(InputError, match="quantize=256 needs inputs on that grid, and the example at index 0"):
         sp.attack(Wavy(), x, y, "linf:0.1", quantize=256)
     for wrong in (1, 2.5, True, "256"):
         with pytest.raises(InputError, match="quantize must be a number of levels"):
             sp.attack(Wavy(), x, y, "linf:0.1", quantize=wrong)
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_other_bounds_have_other_grids():
