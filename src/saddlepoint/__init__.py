@@ -39,6 +39,10 @@ _HOMES = {
     "TorchModel": "models",
     "CallableModel": "models",
     "SklearnModel": "models",
+    "ExpectationOver": "models",
+    "Defended": "models",
+    "Reparameterized": "models",
+    "Ensemble": "models",
     "Trainer": "models.train",
     "audit": "auditing",
 }
@@ -66,6 +70,10 @@ if TYPE_CHECKING:
     from saddlepoint.core.result import Result as Result
     from saddlepoint.core.threat import Threat as Threat
     from saddlepoint.models import CallableModel as CallableModel
+    from saddlepoint.models import Defended as Defended
+    from saddlepoint.models import Ensemble as Ensemble
+    from saddlepoint.models import ExpectationOver as ExpectationOver
+    from saddlepoint.models import Reparameterized as Reparameterized
     from saddlepoint.models import SklearnModel as SklearnModel
     from saddlepoint.models import TorchModel as TorchModel
     from saddlepoint.models.train import Trainer as Trainer
