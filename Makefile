@@ -23,9 +23,9 @@ bench: .venv/dev.ready
 peers:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch==2.13.0 torchvision foolbox \
-		adversarial-robustness-toolbox multiprocess packaging safetensors tqdm requests
+		adversarial-robustness-toolbox multiprocess numba packaging safetensors tqdm requests
 	.venv-peers/bin/python -m pip install --quiet --no-deps --constraint constraints.txt torchattacks adv-lib
-	OMP_NUM_THREADS=1 .venv-peers/bin/python benchmarks/peers.py tests/reference/case.safetensors tests/reference/peers.json
+	OMP_NUM_THREADS=1 .venv-peers/bin/python benchmarks/peers.py tests/reference/cases tests/reference/peers.json
 
 papers: .venv/dev.ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reference/cases.py tests/reference/ours.json

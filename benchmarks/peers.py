@@ -1,24 +1,24 @@
-"""Measure public attack libraries on one fixed case, so that their numbers can be cited and checked.
+"""Measure public attack libraries on three fixed cases, so that their numbers can be cited and checked.
 
-    python benchmarks/peers.py tests/reference/case.safetensors tests/reference/peers.json [ROW ...]
+    python benchmarks/peers.py tests/reference/cases tests/reference/peers.json [--case NAME] [--limit SECONDS] [ROW ...]
 
-Needs torch, numpy, safetensors and the libraries themselves (the extra ``bench``), and nothing else of this project.
-Every row gives all libraries the same budget. What a library returns is judged again by this script: clipped to [0, 1],
-measured and classified in float32. A row is saved as soon as it is done; rows named on the command line are run alone.
+Needs torch, numpy, safetensors and the libraries themselves (`make peers` installs them), and nothing else of this
+project. Every row of peer_rows.py gives all libraries the same budget. What a library returns is judged again by this
+script: clipped to [0, 1], measured and classified in float32. A row is saved as soon as it is done. Rows named on the
+command line are run alone, in that order, a name being that of a row, or of an attack for all of its rows.
 """
 
+import argparse
 import contextlib
 import importlib
 import importlib.metadata
 import json
-import math
 import random
 import signal
 import sys
 import time
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-COMMAND = "python benchmarks/peers.py tests/reference/case.safetensors tests/reference/peers.json"
-PACKAGES = ("foolbox", "torchattacks", "adversarial-robustness-toolbox", "adv-lib", "torch", "torchvision", "numpy", "scipy")
-SEED = 0
-LIMIT = 300.0  # seconds of CPU time for one library on one row
-CLASSES = 10
-inf = math.inf
+from peer_rows import CASES, CLASSES, NOTES, SEED, Call, Row, inf, table
+
+COMMAND = "python benchmarks/peers.py tests/reference/cases tests/reference/peers.json"
+PACKAGES = (
+    "foolbox", "torchattacks", "adversarial-robustness-toolbox", "adv-lib", "torch", "torchvision", "numpy", "scipy", "numba"
+)  # fmt: skip
 
 
 class SmallCNN(nn.Module):
@@ -57,7 +57,7 @@ class SmallCNN(nn.Module):
 
 
 class Counted(nn.Module):
-    """The network as the libraries see it: counts the rows it classifies and computes in float32."""
+    """The network as the libraries see it: counts the rows it classifies and computes in float32, on one channel."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -66,160 +66,7 @@ class Counted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.rows += len(x)
-        return self.net(x.float())
-
-
-@dataclass(frozen=True)
-class Call:
-    """One attack of one library: its name there, and every parameter that is not the library's default."""
-
-    attack: str
-    parameters: dict[str, Any]
-    batch: int | None = None  # examples that the library is given at a time; None: all
-
-    def __str__(self) -> str:
-        rendered = f"{self.attack}({', '.join(f'{k}={v!r}' for k, v in self.parameters.items())})"
-        return rendered if self.batch is None else f"{rendered}, {self.batch} example(s) at a time"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: the norm, how many examples, the radius (None: as near as possible), and the calls."""
-
-    norm: float
-    n: int
-    radius: float | None
-    budget: str
-    calls: dict[str, Call]
-    goal: str = "untargeted"  # or "targeted", at the next class; or "unlabelled", without the true labels
-
-
-def call(attack: str, **parameters: Any) -> Call:
-    return Call(attack, parameters)
-
-
-def art(attack: str, n: int, **parameters: Any) -> Call:
-    """A call of ART in one batch; left alone, it takes batches of 1 to 128."""
-    return Call(attack, parameters | {"batch_size": n})
-
-
-def fixed_radius(eps: float, norm: float) -> dict[str, Row]:
-    """The gradient attacks in an l-inf or l-2 ball."""
-    key = f"{'linf' if norm == inf else 'l2'}:{eps:g}"
-    name = "Linf" if norm == inf else "L2"
-    step = 0.00625 if norm == inf else 2.5 * eps / 40
-    pgd = {
-        "foolbox": call(f"{name}PGD", abs_stepsize=step, steps=40, random_start=True, epsilons=eps),
-        "torchattacks": call("PGD" if norm == inf else "PGDL2", eps=eps, alpha=step, steps=40, random_start=True),
-        "art": art("ProjectedGradientDescent", 200, norm=norm, eps=eps, eps_step=step, max_iter=40, num_random_init=1),
-    }
-    if norm == inf:
-        pgd["adv-lib"] = call("pgd_linf", ε=eps, steps=40, random_init=True, loss_function="ce", absolute_step_size=step)
-    ball = {"norm": norm, "eps": eps}
-    loss, loss2 = ("ce", "cross_entropy") if norm == inf else ("dlr", "difference_logits_ratio")
-    apgd = {
-        "torchattacks": call("APGD", norm=name, eps=eps, steps=100, n_restarts=1, seed=SEED, loss=loss),
-        "art": art(
-            "AutoProjectedGradientDescent", 200, **ball, eps_step=2 * eps, max_iter=100, nb_random_init=1, loss_type=loss2
-        ),
-        "adv-lib": call("apgd", norm=norm, eps=eps, n_iter=100, n_restarts=1, loss_function=loss),
-    }
-    square = {
-        "torchattacks": call("Square", norm=name, eps=eps, n_queries=1000, n_restarts=1, p_init=0.8, seed=SEED),
-        "art": art("SquareAttack", 200, norm=norm, eps=eps, max_iter=1000, p_init=0.8, nb_restarts=1),
-    }
-    return {
-        f"PGD {key}": Row(norm, 200, eps, f"40 steps of {step:g}, random start, cross entropy", pgd),
-        f"APGD-{loss.upper()} {key}": Row(norm, 200, eps, f"100 steps, 1 start, {loss.upper()} loss", apgd),
-        f"Square {key}": Row(norm, 200, eps, "1000 proposals, 1 start", square),
-    }
-
-
-def one_step_and_targeted(eps: float = 0.1) -> dict[str, Row]:
-    """The attacks that the comparison has in the l-inf ball only."""
-    step = 1 / 255
-    fgsm = {
-        "foolbox": call("LinfFastGradientAttack", random_start=False, epsilons=eps),
-        "torchattacks": call("FGSM", eps=eps),
-        "art": art("FastGradientMethod", 200, norm=inf, eps=eps, eps_step=eps),
-    }
-    bim = {
-        "foolbox": call("LinfBasicIterativeAttack", abs_stepsize=step, steps=32, random_start=False, epsilons=eps),
-        "torchattacks": call("BIM", eps=eps, alpha=step, steps=32),
-        "art": art("BasicIterativeMethod", 200, eps=eps, eps_step=step, max_iter=32),
-    }
-    apgd_t = {
-        "torchattacks": call("APGDT", norm="Linf", eps=eps, steps=100, n_restarts=1, seed=SEED, n_classes=CLASSES),
-        "adv-lib": call("apgd_targeted", norm=inf, eps=eps, n_iter=100, n_restarts=1, num_targets=CLASSES - 1),
-    }
-    return {
-        f"FGSM linf:{eps:g}": Row(inf, 200, eps, "1 step of the radius", fgsm),
-        f"BIM linf:{eps:g}": Row(inf, 200, eps, "32 steps of 1/255, no random start", bim),
-        f"APGD-T linf:{eps:g}": Row(inf, 200, eps, "9 targets x 100 steps, 1 start each, targeted DLR loss", apgd_t),
-    }
-
-
-def minimum_norm() -> dict[str, Row]:
-    """The gradient attacks that look for the nearest adversarial example."""
-
-    def cw(steps: int) -> dict[str, Call]:
-        foolbox = call("L2CarliniWagnerAttack", binary_search_steps=9, steps=steps, stepsize=0.01)
-        adv_lib = call("carlini_wagner_l2", binary_search_steps=9, max_iterations=steps, learning_rate=0.01)
-        return {"foolbox": foolbox, "adv-lib": adv_lib}
-
-    long = cw(1000) | {"torchattacks": call("CW", c=1, kappa=0, steps=1000, lr=0.01)}
-    short = cw(100) | {"art": art("CarliniL2Method", 20, binary_search_steps=9, max_iter=100, learning_rate=0.01)}
-    deepfool = {
-        "foolbox": call("L2DeepFoolAttack", steps=50, candidates=CLASSES, overshoot=0.02),
-        "torchattacks": call("DeepFool", steps=50, overshoot=0.02),
-        "art": art("DeepFool", 200, max_iter=50, epsilon=0.02, nb_grads=CLASSES),
-        "adv-lib": call("df", steps=50, overshoot=0.02, norm=2),
-    }
-    deepfool_linf = {
-        "foolbox": call("LinfDeepFoolAttack", steps=50, candidates=CLASSES, overshoot=0.02),
-        "adv-lib": call("df", steps=50, overshoot=0.02, norm=inf),
-    }
-    jsma = {
-        "torchattacks": call("JSMA", theta=1.0, gamma=0.145),
-        "art": art("SaliencyMapMethod", 50, theta=1.0, gamma=0.145),
-    }
-    ddn = {"foolbox": call("DDNAttack", steps=100), "adv-lib": call("ddn", steps=100, levels=None)}
-    pixels = "pixels set to 1, at most 14.5 % of them"
-    anywhere = {"art": jsma["art"]}
-    return {
-        "CarliniWagner l2": Row(2, 100, None, "9 constants (torchattacks: one) x 1000 Adam steps, lr 0.01", long),
-        "CarliniWagner l2 9x100": Row(2, 20, None, "9 constants x 100 Adam steps, lr 0.01", short),
-        "DeepFool l2": Row(2, 200, None, "50 steps, overshoot 0.02", deepfool),
-        "DeepFool linf": Row(inf, 200, None, "50 steps, overshoot 0.02", deepfool_linf),
-        "JSMA l0": Row(0, 50, None, f"targeted at the next class; {pixels}", jsma, "targeted"),
-        "JSMA untargeted l0": Row(0, 50, None, f"targets of the library's choice; {pixels}", anywhere, "unlabelled"),
-        "DDN l2": Row(2, 200, None, "100 steps, no quantisation", ddn),
-    }
-
-
-def queries() -> dict[str, Row]:
-    """The attacks that see only decisions or scores, on few examples."""
-    rows = {}
-    for name, norm in (("l2", 2), ("linf", inf)):
-        hop = {
-            "foolbox": call("HopSkipJumpAttack", steps=20, constraint=name),
-            # foolbox scales a gradient estimate by the norm over the whole batch
-            "foolbox (one by one)": Call("HopSkipJumpAttack", {"steps": 20, "constraint": name}, batch=1),
-            "art": art("HopSkipJump", 20, norm=norm, max_iter=20, max_eval=10000, init_eval=100, init_size=100),
-        }
-        rows[f"HopSkipJump {name}"] = Row(norm, 20, None, "20 iterations, 100 to 10000 evaluations per gradient", hop)
-    for pixels in (1, 3):
-        evolution = {
-            "torchattacks": call("OnePixel", pixels=pixels, steps=75, popsize=400),
-            "art": call("PixelAttack", th=pixels, es=1, max_iter=75),
-        }
-        budget = f"75 generations, {400 // (3 * pixels) * 3 * pixels} candidates (400 rounded down by the libraries)"
-        rows[f"OnePixel l0:{pixels}"] = Row(0, 20, pixels, budget, evolution)
-    return rows
-
-
-def table() -> dict[str, Row]:
-    return one_step_and_targeted() | fixed_radius(0.1, inf) | fixed_radius(1.5, 2) | minimum_norm() | queries()
+        return self.net(x.float().mean(1, keepdim=True) if x.shape[1] == 3 else x.float())
 
 
 def with_torchvision() -> None:
@@ -311,16 +158,24 @@ def judge(net: nn.Module, row: Row, x: Tensor, y: Tensor, found: Tensor) -> dict
     found = found.detach().float()
     finite = found.flatten(1).isfinite().all(1)
     found = found.nan_to_num().clamp(0, 1)
-    distance = distances(found - x, row.norm)
     classes = net(found).argmax(1)
     success = finite & (classes == (y + 1) % CLASSES if row.goal == "targeted" else classes != y)
+    if row.norm is None:
+        return {"success": success.float().mean().item(), "median": None}
+    distance = distances(found - x, row.norm)
     if row.radius is not None:
         success &= distance <= row.radius * (1 + 1e-5) + 1e-6
     median = torch.where(success, distance, inf).quantile(0.5, interpolation="lower").item()
     return {"success": success.float().mean().item(), "median": median if median < inf else None}
 
 
-def measure(net: nn.Module, row: Row, x: Tensor, y: Tensor, library: str) -> dict[str, Any]:
+def attacked(spec: Call, run: Callable[..., Tensor], net: nn.Module, x: Tensor, y: Tensor, goal: str) -> Tensor:
+    """What the library returns for the images it is given at a time, on one channel."""
+    found = run(net, x.expand(-1, 3, -1, -1).contiguous() if spec.color else x, y, goal, spec)
+    return found.mean(1, keepdim=True) if spec.color else found
+
+
+def measure(net: nn.Module, row: Row, x: Tensor, y: Tensor, library: str, limit: float) -> dict[str, Any]:
     """Run one library on one row; whatever it raises is its result."""
     spec = row.calls[library]
     counted = Counted(net).eval()
@@ -329,10 +184,10 @@ def measure(net: nn.Module, row: Row, x: Tensor, y: Tensor, library: str) -> dic
     torch.manual_seed(SEED)
     try:
         run = load(library.split(" ")[0])
-        with cpu_limit(LIMIT):
+        with cpu_limit(limit):
             start = time.process_time()
             parts = torch.arange(row.n).split(spec.batch or row.n)
-            found = torch.cat([run(counted, x[part], y[part], row.goal, spec) for part in parts])
+            found = torch.cat([attacked(spec, run, counted, x[part], y[part], row.goal) for part in parts])
             seconds = time.process_time() - start
     except (Exception, OutOfTimeError) as error:
         reason = (str(error).splitlines() or [""])[0][:160]
@@ -343,13 +198,9 @@ def measure(net: nn.Module, row: Row, x: Tensor, y: Tensor, library: str) -> dic
     return verdict | cost | {"parameters": str(spec)}
 
 
-def main(case: str, out: str, *names: str) -> None:
-    """Measure the named rows, or all, and save each in turn."""
-    torch.set_num_threads(1)
-    rows = table()
-    if unknown := set(names) - set(rows):
-        raise SystemExit(f"no such row: {', '.join(sorted(unknown))}; there are: {', '.join(rows)}")
-    weights = load_file(case)
+def load_case(path: Path) -> tuple[nn.Module, Tensor, Tensor]:
+    """The network, the images and the labels of a case."""
+    weights = load_file(path)
     images, labels = weights.pop("case.x").float() / 255, weights.pop("case.y")
     net = SmallCNN().eval()
     net.load_state_dict(weights)
@@ -357,26 +208,58 @@ def main(case: str, out: str, *names: str) -> None:
     nn.functional.cross_entropy(logits, labels).backward()  # a first pass, so that nobody pays for it
     net.zero_grad()
     if not (logits.argmax(1) == labels).all():
-        raise SystemExit("the case holds examples that the network misclassifies")
-    path = Path(out)
-    done = json.loads(path.read_text())["rows"] if path.exists() else {}
-    for key in names or rows:
-        row = rows[key]
-        results = {}
-        for library in sorted(row.calls):
-            results[library] = measure(net, row, images[: row.n], labels[: row.n], library)
-            print(key, library, results[library], flush=True)
-        done[key] = {"n": row.n, "radius": row.radius, "budget": row.budget, "libraries": results}
-        report = {
-            "machine-independent": ["success", "median", "forwards"],
-            "command": COMMAND,
-            "versions": {
-                p: importlib.metadata.version(p) for p in PACKAGES if list(importlib.metadata.distributions(name=p))
-            },
-            "rows": {k: done[k] for k in rows if k in done},
-        }
-        path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        raise SystemExit(f"{path} holds examples that the network misclassifies")
+    return net, images, labels
+
+
+def chosen(name: str, wanted: list[str]) -> list[str]:
+    """The keys of a case's rows that are wanted, all by default."""
+    rows = table(name)
+    return [key for want in wanted for key in rows if want in (key, key.split()[0])] if wanted else list(rows)
+
+
+def save(path: Path, case: str, key: str, entry: dict[str, Any]) -> None:
+    """Put one row into the report; the others stay as they are."""
+    cases = json.loads(path.read_text())["cases"] if path.exists() else {}
+    cases.setdefault(case, {"rows": {}})["rows"][key] = entry
+    report = {
+        "machine-independent": ["success", "median", "forwards"],
+        "command": COMMAND,
+        "notes": NOTES,
+        "versions": {p: importlib.metadata.version(p) for p in PACKAGES if list(importlib.metadata.distributions(name=p))},
+        "cases": {
+            name: {"rows": {k: cases[name]["rows"][k] for k in table(name) if k in cases[name]["rows"]}}
+            for name in CASES
+            if name in cases
+        },
+    }
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Measure the named rows, or all, and save each in turn."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cases", type=Path, help="folder of NAME.safetensors")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--case", action="append", choices=CASES, help="all by default")
+    parser.add_argument("--limit", type=float, default=200.0, help="seconds of CPU time for one library on one row")
+    parser.add_argument("rows", nargs="*")
+    options = parser.parse_intermixed_args()
+    torch.set_num_threads(1)
+    names = options.case or list(CASES)
+    if unknown := [row for row in options.rows if not any(chosen(name, [row]) for name in names)]:
+        raise SystemExit(f"no such row: {', '.join(unknown)}; there are: {', '.join(table(names[0]))}")
+    for name in names:
+        net, images, labels = load_case(options.cases / f"{name}.safetensors")
+        for key in chosen(name, options.rows):
+            row = table(name)[key]
+            results = {}
+            for library in sorted(row.calls):
+                results[library] = measure(net, row, images[: row.n], labels[: row.n], library, options.limit)
+                print(name, key, library, results[library], flush=True)
+            entry = {"n": row.n, "radius": row.radius, "budget": row.budget, "libraries": results}
+            save(options.out, name, key, entry)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -159,63 +159,90 @@ saddlepoint attack {name} --data digits --threat {threat} --limit {EXAMPLES}{set
 
 
 def results(name: str) -> str:
-    """What the attack reached beside the public libraries, with the commands that measured it."""
+    """What the attack reached beside the public libraries on three nets, with the commands that measured it."""
     ours, peers = (json.loads((FIGURES / file).read_text()) for file in ("ours.json", "peers.json"))
-    rows = [row for row in dict.fromkeys([*peers["rows"], *ours["rows"]]) if owner(row, ours) == name]
-    if not rows:
+    found = {key: nets for key, nets in comparisons(ours, peers).items() if owner(nets, ours) == name}
+    if not found:
         return ""
-    made = f"`{ours['command']}` (torch {ours['versions']['torch']})" if any(row in ours["rows"] for row in rows) else ""
-    theirs = f"`{peers['command']}` (torch {peers['versions']['torch']})" if any(r in peers["rows"] for r in rows) else ""
+    sources = [ours] + (
+        [peers] if any(row in rows_of(peers, net) for nets in found.values() for net, row in nets.items()) else []
+    )
+    made = [f"`{source['command']}` (torch {source['versions']['torch']})" for source in sources]
     return "\n\n".join(
         [
             "## Beside the public libraries",
-            "One small network and its digits, the same for all (`tests/reference/case.safetensors`); all examples are "
-            "answered right when clean. The median size counts a failure as infinite. Forwards are the rows that the model "
-            "was asked about, an example; ours include the look at the clean input and the final re-check.",
-            *[table(row, ours, peers) for row in rows],
-            f"Made by {' and '.join(filter(None, [made, theirs]))}.",
+            "Three small networks with the same layers and 200 images each, the same for all (`tests/reference/cases`): "
+            "MNIST, Fashion-MNIST, and Fashion-MNIST with adversarial training at linf:0.1. All examples are answered right "
+            "when clean. A cell holds the success rate, the median size and the forwards. The median counts a failure as "
+            "infinite. Forwards are the rows that the model was asked about, an example; ours include the look at the clean "
+            "input and the final re-check.",
+            *[table(key, nets, ours, peers) for key, nets in found.items()],
+            f"Made by {' and '.join(made)}.",
         ]
     )
 
 
-def owner(row: str, ours: dict[str, Any]) -> str:
-    """The attack that a row of figures is about."""
-    if row in ours["rows"]:
-        return str(ours["rows"][row]["attack"]["name"])
-    return max((name for name in built_in() if row.startswith(name)), key=len, default="")
+def rows_of(source: dict[str, Any], net: str) -> dict[str, Any]:
+    """The rows that were measured on a net."""
+    rows: dict[str, Any] = source["cases"].get(net, {"rows": {}})["rows"]
+    return rows
 
 
-def table(row: str, ours: dict[str, Any], peers: dict[str, Any]) -> str:
-    """One row of figures as a table, a line a library."""
-    own, other = ours["rows"].get(row), peers["rows"].get(row, {"libraries": {}})
-    n, budget = (own or other)["n"], other.get("budget")
-    lines = [
-        f"**{row}**, {n} examples" + (f"; budget: {budget}." if budget else "."),
-        "",
-        "| library | success rate | median size | forwards | settings |",
-        "|---|---|---|---|---|",
-    ]
-    if own:
-        version = ours["versions"]["saddlepoint"]
-        lines.append(f"| **saddlepoint {version}** | {figures(own)} | `{call(own['attack'], '')}` |")
-    else:
-        lines.append("| saddlepoint | not measured with this budget | | | |")
-    for library, found in other["libraries"].items():
+def comparisons(ours: dict[str, Any], peers: dict[str, Any]) -> dict[tuple[str, int], dict[str, str]]:
+    """What is compared -> net -> row; rows that differ in the radius alone are one where they are of different nets."""
+    found: dict[tuple[str, int], dict[str, str]] = {}
+    for net in dict.fromkeys([*peers["cases"], *ours["cases"]]):
+        for row in dict.fromkeys([*rows_of(peers, net), *rows_of(ours, net)]):
+            title = re.sub(r" (l\w+):[\d.]+$", r" \1", row)
+            index = sum(net in nets for (other, _), nets in found.items() if other == title)
+            found.setdefault((title, index), {})[net] = row
+    return found
+
+
+def owner(nets: dict[str, str], ours: dict[str, Any]) -> str:
+    """The attack that rows of figures are about."""
+    for net, row in nets.items():
+        if row in rows_of(ours, net):
+            return str(rows_of(ours, net)[row]["attack"]["name"])
+    title = next(iter(nets.values()))
+    return next((name for name in built_in() if name in re.split(r"[ -]", title)[:1]), "")
+
+
+def table(key: tuple[str, int], nets: dict[str, str], ours: dict[str, Any], peers: dict[str, Any]) -> str:
+    """One comparison as a table, a line a library and a column a net; below it the budget, the settings, the errors."""
+    theirs = {net: rows_of(peers, net)[row] for net, row in nets.items() if row in rows_of(peers, net)}
+    own = {net: rows_of(ours, net)[row] for net, row in nets.items() if row in rows_of(ours, net)}
+    heads = [f"{net}, {row.split(' ', 1)[1]}, {(own | theirs)[net]['n']} images" for net, row in nets.items()]
+    lines = [f"**{key[0]}**", "", "| library | " + " | ".join(heads) + " |", "|---|" + "---|" * len(nets)]
+    cells = [figures(own.get(net)) for net in nets]
+    lines.append(f"| **saddlepoint {ours['versions']['saddlepoint']}** | {' | '.join(cells)} |")
+    settings = [f"saddlepoint `{call(next(iter(own.values()))['attack'], '')}`"] if own else []
+    errors: dict[str, list[str]] = {}
+    for library in dict.fromkeys(library for entry in theirs.values() for library in entry["libraries"]):
         package = library.split(" (")[0]
         version = peers["versions"].get(PACKAGES.get(package, package), "")
-        if "success" in found:
-            lines.append(f"| {library} {version} | {figures(found)} | `{found['parameters']}` |")
-        else:
-            why = re.sub(r"\s+", " ", str(found.get("error", "no result"))).replace("|", r"\|")
-            lines.append(f"| {library} {version} | {why} | | | |")
-    return "\n".join(lines)
+        found = {net: entry["libraries"][library] for net, entry in theirs.items() if library in entry["libraries"]}
+        lines.append(f"| {library} {version} | {' | '.join(figures(found.get(net)) for net in nets)} |")
+        settings.append(f"{library} `{next(iter(found.values()))['parameters']}`")
+        for net, result in found.items():
+            if "error" in result:
+                errors.setdefault(f"{library}: {' '.join(result['error'].split())}", []).append(net)
+    first = next(iter(nets))
+    notes = [f"Budget on {next(iter(theirs))}: {next(iter(theirs.values()))['budget']}."] if theirs else []
+    notes += [f"Settings on {first}: {'; '.join(settings)}."] if settings else []
+    notes += [f"No result on {' and '.join(on)}, from {error.rstrip('.')}." for error, on in errors.items()]
+    return "\n".join(lines) + "".join(f"\n\n{note}" for note in notes)
 
 
-def figures(found: dict[str, Any]) -> str:
-    """Success rate, median size and forward passes, as cells."""
+def figures(found: dict[str, Any] | None) -> str:
+    """Success rate, median size and forward passes, as one cell."""
+    if found is None:
+        return "not measured"
+    if "success" not in found:
+        return "no result"
     unknown = "∞" if found["success"] <= 0.5 else "—"  # half or more failed, and a failure counts as infinite
     median = unknown if found["median"] is None else f"{found['median']:.4g}"
-    return f"{found['success']:.1%} | {median} | {found['forwards']:,.1f}"
+    return f"{found['success']:.1%}, {median}, {found['forwards']:,.1f}"
 
 
 def all_attacks(folder: str) -> str:

@@ -1,11 +1,12 @@
-"""The attacks of this library on the case that the public libraries were measured on (see benchmarks/peers.py).
+"""The attacks of this library on the cases that the public libraries were measured on (see benchmarks/peers.py).
 
-python tests/reference/cases.py tests/reference/ours.json
+python tests/reference/cases.py tests/reference/ours.json [--case NAME] [ROW ...]
 """
 
+import argparse
 import json
-import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +20,91 @@ from saddlepoint.models.zoo import SmallCNN
 
 HERE = Path(__file__).parent
 A = sp.attacks
+Table = dict[str, tuple[Attack, str, int]]
 
-# row of peers.json -> our attack, threat, and number of examples; steps as the peers had
-ROWS: dict[str, tuple[Attack, str, int]] = {
-    "FGSM linf:0.1": (A.FGSM(), "linf:0.1", 200),
-    "BIM linf:0.1": (A.BIM(steps=32), "linf:0.1", 200),
-    "PGD linf:0.1": (A.PGD(step_size=0.00625), "linf:0.1", 200),
-    "PGD l2:1.5": (A.PGD(), "l2:1.5", 200),
-    "APGD-CE linf:0.1": (A.APGD(), "linf:0.1", 200),
-    "APGD-DLR l2:1.5": (A.APGD(loss="dlr"), "l2:1.5", 200),
-    "APGD-T linf:0.1": (A.APGD(targets=9), "linf:0.1", 200),
-    "CarliniWagner l2": (A.CarliniWagner(), "l2", 100),
-    "CarliniWagner l2 9x100": (A.CarliniWagner(), "l2", 20),
-    "DeepFool l2": (A.DeepFool(), "l2", 200),
-    "DeepFool linf": (A.DeepFool(), "linf", 200),
-    "JSMA l0": (A.JSMA(), "l0", 50),
-    "JSMA untargeted l0": (A.JSMA(), "l0", 50),
-    "DDN l2": (A.DDN(), "l2", 200),
-    "Square linf:0.1": (A.Square(steps=1000), "linf:0.1", 200),
-    "Square l2:1.5": (A.Square(steps=1000), "l2:1.5", 200),
-    "HopSkipJump l2": (A.HopSkipJump(steps=20), "l2", 20),
-    "HopSkipJump linf": (A.HopSkipJump(steps=20), "linf", 20),
-    "OnePixel l0:1": (A.OnePixel(generations=75), "l0:1", 20),
-    "OnePixel l0:3": (A.OnePixel(generations=75), "l0:3", 20),
-    # Two more that have no peer: the whole is no weaker than its parts.
-    "Restarts linf:0.1": (A.Restarts(attack=A.PGD(step_size=0.00625), restarts=3), "linf:0.1", 200),
-    "Cascade linf:0.1": (A.Cascade(attacks=(A.APGD(), A.APGD(targets=9), A.Square(steps=200))), "linf:0.1", 200),
+
+@dataclass(frozen=True)
+class Net:
+    """One case: the threats of its rows, how many examples get the longest search, and if queries are counted too."""
+
+    linf: str
+    l2: str
+    l1: str
+    universal: str
+    patience: int
+    queries: bool = False
+
+
+NETS = {
+    "digits": Net("linf:0.1", "l2:1.5", "l1:8", "linf:0.2", patience=100, queries=True),
+    "fashion": Net("linf:0.03", "l2:0.5", "l1:3", "linf:0.06", patience=20),
+    "fashion-robust": Net("linf:0.1", "l2:1.5", "l1:8", "linf:0.25", patience=20),
 }
 
 
-def case() -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
-    """The committed net and its 200 digits, all classified right."""
-    tensors = load_file(HERE / "case.safetensors")
+def table(net: Net) -> Table:
+    """Row of peers.json -> our attack, threat, and number of examples; steps as the peers had."""
+    pgd = A.PGD(step_size=float(net.linf.partition(":")[2]) / 16)
+    rows: Table = {
+        f"FGSM {net.linf}": (A.FGSM(), net.linf, 200),
+        f"BIM {net.linf}": (A.BIM(steps=32), net.linf, 200),
+        # Ten steps of a tenth of the radius: MIFGSM, NIFGSM, DIFGSM, TIFGSM, SINIFGSM {net.linf}, 200.
+        f"PGD {net.linf}": (pgd, net.linf, 200),
+        f"PGD {net.l2}": (A.PGD(), net.l2, 200),
+        f"PGD-CW {net.linf}": (replace(pgd, loss="margin"), net.linf, 200),
+        f"APGD-CE {net.linf}": (A.APGD(), net.linf, 200),
+        f"APGD-DLR {net.l2}": (A.APGD(loss="dlr"), net.l2, 200),
+        f"APGD-T {net.linf}": (A.APGD(targets=9), net.linf, 200),
+        # 100 steps: APGD-CE {net.l1}, 200.
+        "DeepFool l2": (A.DeepFool(), "l2", 200),
+        "DeepFool linf": (A.DeepFool(), "linf", 200),
+        # NewtonFool l2, 50; SparseFool l0, 50.
+        "DDN l2": (A.DDN(), "l2", 200),
+        # 100 steps: FMN l0, l1, l2, linf, 200; FAB l1, l2, linf, 100; FAB-T linf with nine targets, 100.
+        # ALMA l1, l2 with 100 steps, 200; ALMA l1 1000, l2 1000 with 1000 steps, 50.
+        # 500 steps: PDGD l2, 100; PDPGD l0, l1, l2, linf, 100.
+        # EAD l1 with 9 x 100 steps, 50.
+        "CarliniWagner l2": (A.CarliniWagner(), "l2", net.patience),
+        "CarliniWagner l2 9x100": (A.CarliniWagner(), "l2", 20),
+        # CarliniWagner linf, l0, 20.
+        "JSMA l0": (A.JSMA(), "l0", 50),
+        "JSMA untargeted l0": (A.JSMA(), "l0", 50),
+        # SigmaZero l0 with 100 steps, 100; SigmaZero l0 1000 with 1000 steps, 50; VFGA l0, 50.
+        # 200 steps: BrendelBethge l0, l1, l2, linf, 20.
+        # AutoAttack {net.linf}, 100; Spatial rotation:30,translation:3, 50; UAP {net.universal}, 200.
+    }
+    if net.queries:
+        rows |= {
+            f"Square {net.linf}": (A.Square(steps=1000), net.linf, 200),
+            f"Square {net.l2}": (A.Square(steps=1000), net.l2, 200),
+            "HopSkipJump l2": (A.HopSkipJump(steps=20), "l2", 20),
+            "HopSkipJump linf": (A.HopSkipJump(steps=20), "linf", 20),
+            "OnePixel l0:1": (A.OnePixel(generations=75), "l0:1", 20),
+            "OnePixel l0:3": (A.OnePixel(generations=75), "l0:3", 20),
+        }
+    # Two more that have no peer: the whole is no weaker than its parts.
+    return rows | {
+        f"Restarts {net.linf}": (A.Restarts(attack=pgd, restarts=3), net.linf, 200),
+        f"Cascade {net.linf}": (A.Cascade(attacks=(A.APGD(), A.APGD(targets=9), A.Square(steps=200))), net.linf, 200),
+    }
+
+
+ROWS: dict[str, Table] = {name: table(net) for name, net in NETS.items()}
+
+
+def case(name: str = "digits") -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
+    """A committed net and its 200 images, all classified right."""
+    tensors = load_file(HERE / "cases" / f"{name}.safetensors")
     x, y = tensors.pop("case.x").float() / 255, tensors.pop("case.y")
     net = SmallCNN()
     net.load_state_dict(tensors)
     return net, x, y
 
 
-def measure(row: str) -> dict[str, Any]:
-    """Success rate, median size and passes of one row."""
-    attack, threat, n = ROWS[row]
-    net, x, y = case()
+def measure(name: str, row: str) -> dict[str, Any]:
+    """Success rate, median size and passes of one row of a case."""
+    attack, threat, n = ROWS[name][row]
+    net, x, y = case(name)
     goal = sp.Targeted((y[:n] + 1) % 10) if row == "JSMA l0" else sp.Untargeted(y[:n])
     started = time.process_time()
     result = sp.attack(sp.TorchModel(net), x[:n], goal, threat, attack)
@@ -77,32 +121,47 @@ def measure(row: str) -> dict[str, Any]:
     }
 
 
-def peers() -> dict[str, Any]:
-    """What the public libraries reached."""
-    return json.loads((HERE / "peers.json").read_text())["rows"]
+def peers(name: str) -> dict[str, Any]:
+    """What the public libraries reached on a case, row by row."""
+    return json.loads((HERE / "peers.json").read_text())["cases"].get(name, {"rows": {}})["rows"]
 
 
-def best(row: str) -> tuple[float, float]:
-    """Highest success rate and smallest median of any library."""
-    found = [entry for entry in peers()[row]["libraries"].values() if "success" in entry]
+def best(name: str, row: str) -> tuple[float, float]:
+    """Highest success rate and smallest median of any library; 0 and infinity where all failed."""
+    found = [entry for entry in peers(name)[row]["libraries"].values() if "success" in entry]
     medians = [entry["median"] for entry in found if entry["median"] is not None]
-    return max(entry["success"] for entry in found), min(medians, default=float("inf"))
+    return max((entry["success"] for entry in found), default=0.0), min(medians, default=float("inf"))
 
 
-def main(path: str, *rows: str) -> None:
+def save(out: Path, name: str, row: str, found: dict[str, Any]) -> None:
+    """Put one row into the report; rows that are gone from the table leave."""
+    done = json.loads(out.read_text())["cases"] if out.exists() else {}
+    done.setdefault(name, {"rows": {}})["rows"][row] = found
+    report = {
+        "command": "python tests/reference/cases.py tests/reference/ours.json",
+        "versions": {"saddlepoint": sp.__version__, "torch": torch.__version__},
+        "cases": {k: {"rows": {r: done[k]["rows"][r] for r in ROWS[k] if r in done[k]["rows"]}} for k in ROWS if k in done},
+    }
+    out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def main() -> None:
     """Measure rows, all by default, and write them beside what was there."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--case", action="append", choices=NETS, help="all by default")
+    parser.add_argument("rows", nargs="*", help="names of rows, or of attacks for all of their rows")
+    options = parser.parse_intermixed_args()
     torch.set_num_threads(1)
-    out = Path(path)
-    found = json.loads(out.read_text())["rows"] if rows and out.exists() else {}
-    for row in rows or ROWS:
-        found[row] = measure(row)
-        bar = best(row) if row in peers() else ("-", "-")
-        ours = {k: v for k, v in found[row].items() if k != "attack"}
-        print(row, ours, "best peer", *bar, flush=True)
-        versions = {"saddlepoint": sp.__version__, "torch": torch.__version__}
-        command = "python tests/reference/cases.py tests/reference/ours.json"
-        out.write_text(json.dumps({"command": command, "versions": versions, "rows": found}, indent=1) + "\n")
+    for name in options.case or NETS:
+        for row in ROWS[name]:
+            if options.rows and not {row, row.split()[0]} & set(options.rows):
+                continue
+            found = measure(name, row)
+            bar = best(name, row) if row in peers(name) else ("-", "-")
+            print(name, row, {k: v for k, v in found.items() if k != "attack"}, "best peer", *bar, flush=True)
+            save(options.out, name, row, found)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
