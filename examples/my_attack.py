@@ -16,7 +16,7 @@ from saddlepoint.testing.oracles import Wavy
 
 
 @record
-class MIFGSM(Attack):
+class MyMomentum(Attack):
     """Iterated FGSM with momentum.
 
     Its inputs carry over to other models more often than those of BIM.
@@ -59,4 +59,4 @@ class MIFGSM(Attack):
 if __name__ == "__main__":
     model = Wavy()  # a small smooth model that comes with the laws
     x, y = model.inputs(50)
-    print(sp.attack(model, x, y, "linf:0.1", MIFGSM()).success_rate)
+    print(sp.attack(model, x, y, "linf:0.1", MyMomentum()).success_rate)

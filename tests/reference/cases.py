@@ -48,7 +48,11 @@ def table(net: Net) -> Table:
     rows: Table = {
         f"FGSM {net.linf}": (A.FGSM(), net.linf, 200),
         f"BIM {net.linf}": (A.BIM(steps=32), net.linf, 200),
-        # Ten steps of a tenth of the radius: MIFGSM, NIFGSM, DIFGSM, TIFGSM, SINIFGSM {net.linf}, 200.
+        f"MIFGSM {net.linf}": (A.MIFGSM(), net.linf, 200),
+        f"NIFGSM {net.linf}": (A.NIFGSM(), net.linf, 200),
+        f"DIFGSM {net.linf}": (A.DIFGSM(), net.linf, 200),
+        f"TIFGSM {net.linf}": (A.TIFGSM(), net.linf, 200),
+        f"SINIFGSM {net.linf}": (A.SIFGSM(look_ahead=True), net.linf, 200),
         f"PGD {net.linf}": (pgd, net.linf, 200),
         f"PGD {net.l2}": (A.PGD(), net.l2, 200),
         f"PGD-CW {net.linf}": (replace(pgd, loss="margin"), net.linf, 200),
@@ -82,8 +86,11 @@ def table(net: Net) -> Table:
             "OnePixel l0:1": (A.OnePixel(generations=75), "l0:1", 20),
             "OnePixel l0:3": (A.OnePixel(generations=75), "l0:3", 20),
         }
-    # Two more that have no peer: the whole is no weaker than its parts.
+    # What has no peer, or is no weaker than the parts it is made of.
     return rows | {
+        f"EachClass {net.linf}": (A.EachClass(attack=pgd), net.linf, 200),
+        f"RandomSearch {net.linf}": (A.RandomSearch(), net.linf, 200),
+        f"SIFGSM {net.linf}": (A.SIFGSM(), net.linf, 200),
         f"Restarts {net.linf}": (A.Restarts(attack=pgd, restarts=3), net.linf, 200),
         f"Cascade {net.linf}": (A.Cascade(attacks=(A.APGD(), A.APGD(targets=9), A.Square(steps=200))), net.linf, 200),
     }

@@ -48,11 +48,16 @@ VARIED = [
     a.FGSM(loss="margin"),
     a.BIM(steps=7, step_size=0.5),
     a.PGD(steps=1, step_size=1 / 3, random_start=False, loss="cross_entropy"),
+    a.MIFGSM(decay=0.0, kernel=5),
+    a.NIFGSM(steps=2, step_size="1/255"),
+    a.SIFGSM(scales=3, look_ahead=True),
+    a.DIFGSM(diversity=0.7, shrink=0.8),
+    a.TIFGSM(kernel=15),
     a.APGD(steps=5, loss="dlr", targets=3, rho=0.1),
     a.DDN(steps=9, gamma=0.3, first_radius=1e-7, levels=256),
     a.DeepFool(steps=2, candidates=2, overshoot=0.0),
     a.CarliniWagner(steps=3, searches=9, confidence=2.5, objective="f3", abort_early=False, start=a.DDN(steps=2)),
-    a.JSMA(theta=-0.5, max_distortion=1.0),
+    a.JSMA(theta=-0.5, max_distortion=1.0, features=1, others="sum", output="probabilities", weighted=False, reuse=1),
     a.Square(steps=1, first_share=1.0, rescale=True),
     a.OnePixel(population=4, generations=1, weight=1.5),
     a.HopSkipJump(steps=1, gamma=1e6),
@@ -132,7 +137,9 @@ def test_a_misspelled_field_is_recognized(name):
 
 
 def test_a_field_like_no_other_lists_the_fields():
-    with pytest.raises(ConfigError, match=r"^PGD has no field 'qqq'\. Its fields: steps, step_size, random_start, loss\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^PGD has no field 'qqq'\. Its fields: steps, step_size, random_start, loss, confidence\.$"
+    ):
         a.PGD(qqq=1)
 
 

@@ -44,6 +44,12 @@ def best_pair(
     return p, q, score.isfinite()
 
 
+def best_feature(alpha: Column, beta: Column, allowed: Bool[Tensor, "b d"]) -> tuple[Int[Tensor, " b"], Bool[Tensor, " b"]]:
+    """The allowed feature with the largest -a b, a above and b below zero, and whether such a feature exists."""
+    score, at = torch.where(allowed & (alpha > 0) & (beta < 0), -alpha * beta, -torch.inf).max(dim=1)
+    return at, score.isfinite()
+
+
 def _front(v: Column) -> Bool[Tensor, "b d"]:
     """Entries that exceed everything before them in their row."""
     before = torch.cat([torch.full_like(v[:, :1], -torch.inf), v.cummax(dim=1).values[:, :-1]], dim=1)
