@@ -30,19 +30,22 @@ from saddlepoint.evaluation.presets import PRESETS, main_attacks
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 FIGURES = ROOT / "tests" / "reference"
-RADII = {"Linf": "linf:0.1", "L2": "l2:1", "L1": "l1:4", "L0": "l0:3"}
+RADII = {"Linf": "linf:0.1", "L2": "l2:1", "L1": "l1:4", "L0": "l0:3", "Parametric": "spatial:30,3"}
 
 # Settings of the examples, where the default takes longer than an example should. Any other attack is shown as it comes.
 BRISK: dict[str, dict[str, Any]] = {
     "APGD": {"steps": 50},
     "Cascade": {"attacks": [{"name": "APGD", "steps": 20}, {"name": "Square", "steps": 100}]},
     "CarliniWagner": {"searches": 3},
+    "EachClass": {"attack": {"name": "PGD", "steps": 10}, "classes": 5},
+    "GridSearch": {"points": [13, 3, 3]},
     "HopSkipJump": {"steps": 3},
     "OnePixel": {"population": 50, "generations": 10},
     "Restarts": {"attack": {"name": "PGD", "steps": 20}, "restarts": 3},
     "Square": {"steps": 200},
 }
 EXAMPLES = 20
+BEYOND_BALLS = {"GridSearch": "spatial:30,3", "StAdv": "flow:1"}  # where attacks that search no ball are shown
 PACKAGES = {"art": "adversarial-robustness-toolbox"}  # names of libraries that are not those of their packages
 
 
@@ -68,6 +71,8 @@ def call(config: Any, prefix: str = "sp.attacks.") -> str:
 
 def threat_of(cls: type[Attack]) -> str:
     """The threat of an attack's example: a ball, or a norm alone where the smallest change is sought."""
+    if cls.__name__ in BEYOND_BALLS:
+        return BEYOND_BALLS[cls.__name__]
     attack = cls()
     kind = next((name for name in RADII if name in {t.__name__ for t in attack.threats}), "Linf")
     return kind.lower() if attack.seeks is Seeks.MINIMUM else RADII[kind]

@@ -38,8 +38,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print plain data instead of 
 Model = Annotated[
     str | None, typer.Argument(help="package.module:network or :factory, or small-cnn. Left out: the demonstration.")
 ]
+Study = Annotated[str, typer.Argument(help="package.module:network or :factory, or small-cnn.")]
 Data = Annotated[str | None, typer.Option(help="Name, folder of images, or .npz file. `saddlepoint list data` shows names.")]
-Threat = Annotated[str, typer.Option(help="linf:0.3, linf:8/255, l2:2, l1:10, l0:20; l2 alone has no radius.")]
+Threat = Annotated[str, typer.Option(help="linf:0.3, l2:2, l1:10, l0:20; l2 alone has no radius; spatial:30,3, flow:1.")]
 Weights = Annotated[Path | None, typer.Option(help="File of weights: safetensors, or a checkpoint of plain tensors.")]
 Seed = Annotated[int, typer.Option(help="Key of all randomness.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
@@ -215,6 +216,64 @@ def train(
             on_epoch=lambda done, _: bars.epoch("training", done, epochs),
         )  # fmt: skip
     show.emit(summary, json, lambda: show.table("Trained", ["", ""], [[k, str(v)] for k, v in summary.items()]))
+
+
+@app.command()
+@guarded
+def trace(
+    model: Study = "small-cnn",
+    weights: Weights = None,
+    data: Data = "mnist-5k",
+    index: Annotated[int, typer.Option(help="Which test example.", min=0)] = 0,
+    threat: Annotated[str, typer.Option(help="Whose steepest direction to follow: linf, l2, spatial:30,3, ...")] = "linf",
+    eps: Annotated[float, typer.Option(help="Farthest place on either side.")] = 10.0,
+    points: Annotated[int, typer.Option(help="Places on the line, an odd number.")] = 201,
+    seed: Seed = 0,
+    device: Device = "auto",
+    mean: Mean = None,
+    std: Std = None,
+    bounds: Bounds = "0,1",
+    out: Annotated[Path | None, typer.Option(help="Draw it in this file: .png, .svg, .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    """Follow the logits of one example along the direction of the fast gradient sign method."""
+    from saddlepoint.cli import study
+
+    made, examples = study.subject(
+        model, data or "mnist-5k", weights=weights, seed=seed, device=device, mean=show.numbers(mean),
+        std=show.numbers(std), bounds=show.pair(bounds),
+    )  # fmt: skip
+    found = study.trace(made, examples, index, threat, eps, points, out)
+    show.emit(found, json, lambda: study.traced(found))
+
+
+@app.command()
+@guarded
+def rubbish(
+    model: Study = "small-cnn",
+    weights: Weights = None,
+    data: Data = "mnist-5k",
+    samples: Annotated[int, typer.Option(help="Noise inputs of each kind.", min=1)] = 1000,
+    attack: Annotated[str, typer.Option(help="Attack that turns noise into a wanted class.")] = "PGD",
+    threat: Annotated[str, typer.Option(help="How far it may change the noise.")] = "linf:0.1",
+    each: Annotated[int, typer.Option(help="Noise inputs for each wanted class; 0 for no attack.", min=0)] = 10,
+    seed: Seed = 0,
+    device: Device = "auto",
+    mean: Mean = None,
+    std: Std = None,
+    bounds: Bounds = "0,1",
+    out: Annotated[Path | None, typer.Option(help="Draw a gallery in this file: .png, .svg, .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    """Show noise to a model, and count how often it is sure of a class."""
+    from saddlepoint.cli import study
+
+    made, examples = study.subject(
+        model, data or "mnist-5k", weights=weights, seed=seed, device=device, mean=show.numbers(mean),
+        std=show.numbers(std), bounds=show.pair(bounds),
+    )  # fmt: skip
+    found = study.rubbish(made, examples, samples, attack, threat, each, seed, out)
+    show.emit(found, json, lambda: study.strewn(found))
 
 
 @app.command()

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from saddlepoint.core.config import Radius, positional_record
+from saddlepoint.core.config import positional_record
 from saddlepoint.core.threat import Batch
-from saddlepoint.threats.parametric import Parametric, image_shape
+from saddlepoint.threats.parametric import Limit, Parametric, image_shape
 
 # Luma and the two chroma axes of the NTSC standard, in which turning the hue is turning a plane.
 YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
@@ -28,10 +28,10 @@ class Color(Parametric):
         saturation: largest relative change of the chroma.
     """
 
-    brightness: Radius = 0.2
-    contrast: Radius = 0.3
-    hue: Radius = 30.0
-    saturation: Radius = 0.3
+    brightness: Limit = 0.2
+    contrast: Limit = 0.3
+    hue: Limit = 30.0
+    saturation: Limit = 0.3
 
     def parameters(self, x: Batch) -> tuple[int, ...]:
         return (4,) if image_shape(self, x)[0] == 3 else (2,)

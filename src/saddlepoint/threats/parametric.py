@@ -2,13 +2,18 @@
 
 from abc import abstractmethod
 from dataclasses import fields
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
+from saddlepoint.core.config import number
 from saddlepoint.core.errors import InputError
 from saddlepoint.core.noise import Noise
 from saddlepoint.core.threat import Batch, Bounds, Threat
+
+Amount = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(number)]
+Limit = Annotated[Amount, Field(ge=0)]
 
 
 class Parametric(Threat):
@@ -29,7 +34,7 @@ class Parametric(Threat):
 
     @property
     def name(self) -> str:
-        values = (f"{getattr(self, f.name):.6g}" for f in fields(self))  # type: ignore[arg-type]  # subclasses are records
+        values = (shortest(getattr(self, f.name)) for f in fields(self))  # type: ignore[arg-type]  # subclasses are records
         return f"{type(self).__name__.lower()}:{','.join(values)}"
 
     @property
@@ -54,6 +59,16 @@ class Parametric(Threat):
                 f"The size of a change by {type(self).__name__} cannot be read off its result. Give result.theta as well."
             )
         return theta.abs().flatten(1).amax(1)
+
+    def roughness(self, x: Batch, theta: Tensor) -> Tensor:
+        """(b,) how much the change differs from each pixel to the next; zero where all pixels change by one rule."""
+        return 0 * theta.flatten(1).sum(1)
+
+
+def shortest(value: float | int) -> str:
+    """The shortest text that is read as exactly that number."""
+    short = f"{value:.6g}"
+    return short if float(short) == value else repr(value)
 
 
 def image_shape(threat: Threat, x: Batch) -> tuple[int, int, int]:

@@ -6,11 +6,13 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import grid_sample, interpolate
+from torch.nn.functional import interpolate, pad
 
-from saddlepoint.core.config import Radius, positional_record
+from saddlepoint.core.config import positional_record
 from saddlepoint.core.threat import Batch
-from saddlepoint.threats.parametric import Parametric, image_shape
+from saddlepoint.threats.parametric import Amount, Limit, Parametric, image_shape
+
+EDGE = 1e-8  # squared pixels: with it, the flow loss has a slope where neighbors move alike
 
 
 @positional_record
@@ -18,8 +20,8 @@ class Spatial(Parametric):
     """Rotate about the middle of the image, then move it.
 
     Engstrom et al., "Exploring the landscape of spatial robustness", International Conference on Machine Learning, 2019.
-    Theta (b, 3) holds rotation, downward and rightward move as shares of their limits. Bilinear; what enters the image from
-    outside is `fill`.
+    Theta (b, 3) holds clockwise rotation, downward and rightward move as shares of their limits. Bilinear; what enters the
+    image from outside is `fill`.
 
     Attributes:
         rotation: largest angle either way, in degrees.
@@ -27,9 +29,9 @@ class Spatial(Parametric):
         fill: value of what enters from outside, in input units.
     """
 
-    rotation: Radius = 30.0
-    translation: Radius = 3.0
-    fill: float = 0.0
+    rotation: Limit = 30.0
+    translation: Limit = 3.0
+    fill: Amount = 0.0
 
     def parameters(self, x: Batch) -> tuple[int, ...]:
         image_shape(self, x)
@@ -41,7 +43,7 @@ class Spatial(Parametric):
         rows, columns = positions(x)
         rows, columns = rows - down, columns - right
         source = columns * angle.cos() + rows * angle.sin(), rows * angle.cos() - columns * angle.sin()
-        return sample(x - self.fill, *source, padding="zeros") + self.fill
+        return sample(pad(x, (1, 1, 1, 1), value=self.fill), *source)
 
 
 @positional_record
@@ -57,7 +59,7 @@ class Flow(Parametric):
         cells: control points along each axis; 0 for one a pixel.
     """
 
-    eps: Radius = 1.0
+    eps: Limit = 1.0
     cells: Annotated[int, Field(ge=0)] = 0
 
     def parameters(self, x: Batch) -> tuple[int, ...]:
@@ -73,7 +75,13 @@ class Flow(Parametric):
     def apply(self, x: Batch, theta: Tensor) -> Tensor:
         down, right = self.field(x, theta).unbind(1)
         rows, columns = positions(x)
-        return sample(x, columns + right, rows + down, padding="border")
+        return sample(x, columns + right, rows + down)
+
+    def roughness(self, x: Batch, theta: Tensor) -> Tensor:
+        """(b,) the flow loss of the paper: distances, in pixels, from each displacement to those of its four neighbors."""
+        flow = self.field(x, theta)
+        down, right = ((flow.diff(dim=axis).square().sum(1) + EDGE).sqrt().flatten(1).sum(1) for axis in (2, 3))
+        return 2 * (down + right)  # every pair is a neighbor twice
 
 
 def positions(x: Batch) -> tuple[Tensor, Tensor]:
@@ -84,8 +92,26 @@ def positions(x: Batch) -> tuple[Tensor, Tensor]:
     return rows[:, None], columns[None]
 
 
-def sample(x: Batch, columns: Tensor, rows: Tensor, *, padding: str) -> Tensor:
-    """Bilinear values of (b, c, h, w) images at positions (b, h, w) from their middle, in pixels."""
+def sample(x: Batch, columns: Tensor, rows: Tensor) -> Tensor:
+    """Bilinear values of (b, c, h, w) images at positions (b, *grid) from their middle, in pixels.
+
+    Outside, the border goes on. Exact at pixels, where `grid_sample` rounds: no change is none, and a whole move a shift.
+    """
     h, w = x.shape[2:]
-    grid = torch.stack(torch.broadcast_tensors(columns * (2 / w), rows * (2 / h)), dim=-1)
-    return grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    (top, down), (left, right) = corner(rows, h), corner(columns, w)
+    values, first = x.flatten(2), top * w + left
+
+    def at(step: int) -> Tensor:
+        places = (first + step).flatten(1)[:, None].expand(-1, x.shape[1], -1)
+        return values.gather(2, places).unflatten(2, first.shape[1:])
+
+    below, beside = w * (h > 1), int(w > 1)
+    upper, lower = (torch.lerp(at(step), at(step + beside), right) for step in (0, below))
+    return torch.lerp(upper, lower, down)
+
+
+def corner(at: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """For positions (b, *grid) on an axis of n pixels: the pixel before them, and the share of the way to the next."""
+    at = (at + (n - 1) / 2).clamp(0, n - 1)
+    first = at.detach().floor().clamp_max(max(n - 2, 0))
+    return first.long(), (at - first)[:, None]

@@ -1,0 +1,1 @@
+"""Experiments that show why adversarial inputs exist, with numbers and pictures."""
