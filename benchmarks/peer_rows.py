@@ -110,7 +110,7 @@ def momentum(case: Case) -> dict[str, Row]:
             ("NIFGSM", "momentum 1", ni),
             ("DIFGSM", "no momentum, resized to 90 to 100 % and padded with probability 0.5", di),
             ("TIFGSM", "no momentum, Gaussian kernel of 15 x 15 that ends at 3 sigma", tis),
-            ("SINIFGSM", "momentum 1, five scales", si),
+            ("SIFGSM look-ahead", "momentum 1, five scales", si),
         )
     }
 
@@ -332,7 +332,7 @@ def wholes(case: Case) -> dict[str, Row]:
     share = "3 passes over the 200 images, DeepFool of 50 steps; success is the share of images whose class changes"
     return {
         f"AutoAttack linf:{eps:g}": Row(inf, 100, eps, own, auto),
-        "Spatial rotation:30,translation:3": Row(None, 50, None, turns, spatial),
+        "GridSearch spatial:30,3": Row(None, 50, None, turns, spatial),
         f"UAP linf:{case.universal:g}": Row(inf, 200, case.universal, share, uap),
     }
 

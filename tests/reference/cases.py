@@ -52,7 +52,7 @@ def table(net: Net) -> Table:
         f"NIFGSM {net.linf}": (A.NIFGSM(), net.linf, 200),
         f"DIFGSM {net.linf}": (A.DIFGSM(), net.linf, 200),
         f"TIFGSM {net.linf}": (A.TIFGSM(), net.linf, 200),
-        f"SINIFGSM {net.linf}": (A.SIFGSM(look_ahead=True), net.linf, 200),
+        f"SIFGSM look-ahead {net.linf}": (A.SIFGSM(look_ahead=True), net.linf, 200),
         f"PGD {net.linf}": (pgd, net.linf, 200),
         f"PGD {net.l2}": (A.PGD(), net.l2, 200),
         f"PGD-CW {net.linf}": (replace(pgd, loss="margin"), net.linf, 200),
@@ -62,7 +62,7 @@ def table(net: Net) -> Table:
         # 100 steps: APGD-CE {net.l1}, 200.
         "DeepFool l2": (A.DeepFool(), "l2", 200),
         "DeepFool linf": (A.DeepFool(), "linf", 200),
-        # NewtonFool l2, 50; SparseFool l0, 50.
+        "SparseFool l0": (A.SparseFool(), "l0", 50),
         "DDN l2": (A.DDN(), "l2", 200),
         # 100 steps: FMN l0, l1, l2, linf, 200; FAB l1, l2, linf, 100; FAB-T linf with nine targets, 100.
         # ALMA l1, l2 with 100 steps, 200; ALMA l1 1000, l2 1000 with 1000 steps, 50.
@@ -74,8 +74,9 @@ def table(net: Net) -> Table:
         "JSMA l0": (A.JSMA(), "l0", 50),
         "JSMA untargeted l0": (A.JSMA(), "l0", 50),
         # SigmaZero l0 with 100 steps, 100; SigmaZero l0 1000 with 1000 steps, 50; VFGA l0, 50.
-        # 200 steps: BrendelBethge l0, l1, l2, linf, 20.
-        # AutoAttack {net.linf}, 100; Spatial rotation:30,translation:3, 50; UAP {net.universal}, 200.
+        **{f"BrendelBethge {norm}": (A.BrendelBethge(), norm, 20) for norm in ("l0", "l1", "l2", "linf")},
+        "GridSearch spatial:30,3": (A.GridSearch(), "spatial:30,3", 50),
+        # AutoAttack {net.linf}, 100; UAP {net.universal}, 200.
     }
     if net.queries:
         rows |= {
@@ -91,6 +92,7 @@ def table(net: Net) -> Table:
         f"EachClass {net.linf}": (A.EachClass(attack=pgd), net.linf, 200),
         f"RandomSearch {net.linf}": (A.RandomSearch(), net.linf, 200),
         f"SIFGSM {net.linf}": (A.SIFGSM(), net.linf, 200),
+        "StAdv flow:1": (A.StAdv(), "flow:1", 200),
         f"Restarts {net.linf}": (A.Restarts(attack=pgd, restarts=3), net.linf, 200),
         f"Cascade {net.linf}": (A.Cascade(attacks=(A.APGD(), A.APGD(targets=9), A.Square(steps=200))), net.linf, 200),
     }

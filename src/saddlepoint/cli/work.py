@@ -189,12 +189,13 @@ def attack_row(cls: Any) -> dict[str, str]:
     """What an attack needs and gives, with its default settings on 28 x 28 images of ten classes."""
     attack = cls()
     forwards, backwards = attack.passes(784, 10)
-    threats = ", ".join(t.__name__ for t in attack.threats)
+    every = registry("threat").classes.items()
+    threats = [name for name, threat in every if issubclass(threat, attack.threats)]
     return {
         "name": cls.__name__,
         "access": attack.access.name.lower(),
         "seeks": "minimum" if attack.seeks is Seeks.MINIMUM else "budget",
-        "threats": "any" if threats == "Threat" else threats,
+        "threats": "any" if len(threats) == len(every) else ", ".join(threats),
         "goals": ", ".join(g.__name__ for g in attack.goals),
         "passes": f"{forwards} f, {backwards} b",
         "paper": f"{attack.paper.authors.split(',')[0]} {attack.paper.year}",
