@@ -44,6 +44,12 @@ BRISK: dict[str, dict[str, Any]] = {
     "Restarts": {"attack": {"name": "PGD", "steps": 20}, "restarts": 3},
     "Square": {"steps": 200},
 }
+# What an example has to do first.
+BEFORE = {
+    "Perturbation": """lessons = load("digits", "train").batch(range(200))
+sp.fit(model, *lessons, "linf:0.1", "UniversalPGD").save("perturbation.safetensors")
+""",
+}
 EXAMPLES = 20
 BEYOND_BALLS = {"GridSearch": "spatial:30,3", "StAdv": "flow:1"}  # where attacks that search no ball are shown
 PACKAGES = {"art": "adversarial-robustness-toolbox"}  # names of libraries that are not those of their packages
@@ -151,7 +157,7 @@ model, _ = trained(sp.Trainer(epochs=8), load("digits", "train"), torch.device("
 ids = picked(load("digits"), {EXAMPLES})
 x, y = load("digits").batch(ids)
 
-method = {call({"name": name} | settings)}
+{BEFORE.get(name, "")}method = {call({"name": name} | settings)}
 result = sp.attack(model, x, y, "{threat}", method, ids=ids)
 print(result)
 ```
@@ -271,6 +277,24 @@ def presets() -> str:
     return "\n".join(lines)
 
 
+def universal() -> str:
+    """Universal perturbations beside the public library's."""
+    report = json.loads((ROOT / "benchmarks" / "universal.json").read_text())
+    versions = report["versions"]
+    lines = [
+        f"| radius | method | fooled, of the {report['n']} learned on | fooled, of {report['n_others']} others "
+        "| forwards an input | CPU time of ART over ours |",
+        "|---|---|---|---|---|---|",
+    ]
+    for radius, row in report["rows"].items():
+        for name, found in row.items():
+            library = f"{name} {versions['adversarial-robustness-toolbox']}" if name.startswith("ART") else f"**{name}**"
+            times = f"{found['times_faster']:.0f}" if "times_faster" in found else ""
+            rates = f"{found['fooled']:.1%} | {found['fooled_others']:.1%}"
+            lines.append(f"| {radius} | {library} | {rates} | {found['forwards']:.0f} | {times} |")
+    return "\n".join([*lines, "", f"Made by `{report['command']}` (torch {versions['torch']}); times are one machine's."])
+
+
 def index() -> str:
     """The list of attacks, a sentence each."""
     lines = [f"- [{name}]({name}.md): {docstring(cls)[0]}" for name, cls in built_in().items()]
@@ -289,6 +313,8 @@ def part(name: str) -> str:
         return all_attacks("attacks/")
     if name == "presets":
         return presets()
+    if name == "universal":
+        return universal()
     if name == "nav":
         listed = ["- All attacks: attacks/index.md", *(f"- {name}: attacks/{name}.md" for name in built_in())]
         return "\n".join("      " + line for line in listed)
@@ -298,7 +324,9 @@ def part(name: str) -> str:
         module, _, path = name.partition(":")
         found = attrgetter(path)(import_module(module))
         return f'```python title="src/{module.replace(".", "/")}.py"\n{textwrap.dedent(inspect.getsource(found))}```'
-    raise ValueError(f"No part is called {name!r}: it is attacks, presets, nav, the path of an example, or module:name.")
+    raise ValueError(
+        f"No part is called {name!r}: it is attacks, presets, universal, nav, the path of an example, or module:name."
+    )
 
 
 def filled(text: str) -> str:

@@ -61,6 +61,7 @@ VARIED = [
     a.Square(steps=1, first_share=1.0, rescale=True),
     a.OnePixel(population=4, generations=1, weight=1.5),
     a.HopSkipJump(steps=1, gamma=1e6),
+    a.Perturbation(file="one.safetensors", sha256="ab"),
     a.Cascade(attacks=(a.FGSM(), a.Cascade(attacks=(a.Square(),)))),
     NESTED,
 ]

@@ -163,6 +163,9 @@ def attack(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Setting of the attack, steps=100; repeatable.")] = None,
     limit: Limit = 100,
+    learn_on: Annotated[
+        int, typer.Option(help="Training examples to learn on, for an attack that is learned.", min=1)
+    ] = 500,
     seed: Seed = 0,
     device: Device = "auto",
     batch: Annotated[int, typer.Option(help="Rows at once.", min=1)] = 256,
@@ -170,23 +173,27 @@ def attack(
     mean: Mean = None,
     std: Std = None,
     bounds: Bounds = "0,1",
-    out: Annotated[Path | None, typer.Option(help="Write inputs and outcomes to this .safetensors file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write inputs, outcomes and what was learned to this .safetensors file.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Play one attack, and print what it found.
 
-    The network small-cnn without --weights is trained on the data first, and kept for the next time.
+    The network small-cnn without --weights is trained on the data first, and kept for the next time. An attack that is
+    learned (`saddlepoint list learned`) learns on the training part of the data and is played on the test part.
     """
     from saddlepoint.cli import work
 
-    result, config = work.play(
+    result, config, taught = work.play(
         method, show.settings(set_), model=model, weights=weights, data=data or "mnist-5k", threat=threat, goal=goal,
-        quantize=quantize, limit=limit or None, seed=seed, device=device, batch=batch, queries=queries,
+        quantize=quantize, limit=limit or None, learn_on=learn_on, seed=seed, device=device, batch=batch, queries=queries,
         mean=show.numbers(mean), std=show.numbers(std), bounds=show.pair(bounds), progress=not json,
     )  # fmt: skip
     if out is not None:
-        work.save(result, out)
-    show.emit(work.summary(result, config, threat), json, lambda: show.attacked(result, config, threat))
+        work.save(result, out, taught)
+    data_ = work.summary(result, config, threat, taught)
+    show.emit(data_, json, lambda: show.attacked(result, config, threat, taught))
 
 
 @app.command()
@@ -293,7 +300,9 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")], json
 @app.command(name="list")
 @guarded
 def list_(
-    kind: Annotated[str, typer.Argument(help="attacks, threats, goals, data, models or presets; left out, all.")] = "all",
+    kind: Annotated[
+        str, typer.Argument(help="attacks, learned, threats, goals, data, models or presets; left out, all.")
+    ] = "all",
     pattern: Annotated[str, typer.Argument(help="Only names that match, as in 'A*'.")] = "*",
     json: Json = False,
 ) -> None:

@@ -76,13 +76,14 @@ def audited(run: Any, result: dict[str, Any]) -> None:
     OUT.print(f"data     {run.folder / 'result.json'}, records.csv", soft_wrap=True, highlight=False)
 
 
-def attacked(result: Any, config: dict[str, Any], threat: str) -> None:
-    """What one attack found."""
+def attacked(result: Any, config: dict[str, Any], threat: str, taught: Any = None) -> None:
+    """What one attack found, after learning if it is one that learns."""
     from saddlepoint.core.result import Outcome
 
     counts = {o.name: int(result.rows(o).sum()) for o in Outcome}
     rows = [
         ["attack success rate", str(result.success_rate)],
+        *([["fooling rate", str(taught.fooling)], ["learned on", f"{taught.n} examples"]] if taught else []),
         ["robust accuracy", str(result.robust_accuracy)],
         ["median size", f"{result.median_size:.4g}"],
         *[[name, str(count)] for name, count in counts.items() if count],
@@ -96,7 +97,7 @@ def catalog(found: dict[str, list[dict[str, str]]]) -> None:
     """Tables of everything there is."""
     for kind, rows in found.items():
         if rows:
-            columns = [c for c in rows[0] if kind != "attacks" or c not in ("goals", "what")]
+            columns = [c for c in rows[0] if kind not in ("attacks", "learned") or c not in ("goals", "what")]
             table(kind, columns, [[row[c] for c in columns] for row in rows])
 
 

@@ -4,38 +4,68 @@ import fnmatch
 import importlib.util
 import platform
 import sys
+import tomllib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 import saddlepoint
 from saddlepoint import data as data_sets
+from saddlepoint.attacks.learned.perturbation import Perturbation
 from saddlepoint.auditing import resolve_or_train
-from saddlepoint.core.attack import Attack, Seeks
-from saddlepoint.core.config import from_config, from_toml, to_config
+from saddlepoint.core.attack import Attack, LearnedAttack, Seeks
+from saddlepoint.core.config import from_config, parsed, to_config
 from saddlepoint.core.errors import InputError, SaddlepointError
 from saddlepoint.core.goal import Goal, LeastLikely, ReduceConfidence, SourceTarget, Targeted
-from saddlepoint.core.play import as_threat
+from saddlepoint.core.play import as_threat, fit
 from saddlepoint.core.play import attack as play_attack
 from saddlepoint.core.registry import registry
-from saddlepoint.core.result import Outcome, Result
+from saddlepoint.core.result import Outcome, Result, Share
+from saddlepoint.data.dataset import Subset
 from saddlepoint.evaluation.presets import PRESETS
 from saddlepoint.evaluation.run import finite, share
+from saddlepoint.metrics import fooling_rate
 from saddlepoint.models.resolve import ZOO, resolve
 from saddlepoint.models.train import Trainer, as_device, save_weights, seeded
 
 
-def make_attack(method: str, settings: dict[str, Any]) -> Attack:
-    """The attack of a name or of a TOML file, with settings changed."""
+@dataclass(frozen=True)
+class Taught:
+    """What was learned before it was played.
+
+    Attributes:
+        attack: what is played.
+        n: on how many examples it was learned.
+        fooling: how many of the examples that it is played on change their answer.
+    """
+
+    attack: Attack
+    n: int
+    fooling: Share
+
+
+def make_method(method: str, settings: dict[str, Any]) -> Any:
+    """The attack of a name or of a TOML file, learned or not, with settings changed."""
     path = Path(method)
-    config = (
-        to_config(from_toml(path.read_text(), "attack")) if path.suffix == ".toml" and path.is_file() else {"name": method}
-    )
-    return from_config(config | settings, "attack")
+    is_file = path.suffix == ".toml" and path.is_file()
+    config = parsed(tomllib.loads, path.read_text(), "TOML") if is_file else {"name": method}
+    learned = {name.casefold() for name in registry("learned").names()}
+    kind = "learned" if str(config.get("name")).casefold() in learned else "attack"
+    return from_config(config | settings, kind)
+
+
+def make_attack(method: str, settings: dict[str, Any]) -> Attack:
+    """The same, where only what needs no learning will do."""
+    made = make_method(method, settings)
+    if not isinstance(made, Attack):
+        raise InputError(f"{method} is learned on examples first, which is not possible here. Use PGD, say.")
+    return made
 
 
 def play(
@@ -49,6 +79,7 @@ def play(
     goal: str,
     quantize: int | None,
     limit: int | None,
+    learn_on: int,
     seed: int,
     device: str,
     batch: int,
@@ -57,21 +88,43 @@ def play(
     std: Sequence[float] | None,
     bounds: tuple[float, float],
     progress: bool,
-) -> tuple[Result, dict[str, Any]]:
-    """Play one attack on examples of a data set."""
-    attack, threat_, examples = make_attack(method, settings), as_threat(threat), data_sets.load(data)
+) -> tuple[Result, dict[str, Any], Taught | None]:
+    """Play one attack on examples of a data set; what is learned is learned on the training part."""
+    attack, threat_, examples = make_method(method, settings), as_threat(threat), data_sets.load(data)
     where = as_device(device)
     made = resolve_or_train(
         model, data, examples, seed=seed, weights=weights, bounds=bounds, mean=mean, std=std, device=where
     )  # fmt: skip
     ids = data_sets.picked(examples, limit, seed)
+    x, aim, ids = part(examples, ids, goal)
+    config, taught = to_config(attack), None
+    if isinstance(attack, LearnedAttack):
+        x_learn, aim_learnt, _ = part(*lessons(data, examples, ids, learn_on, seed), goal)
+        attack = fit(made, x_learn, aim_learnt, threat_, attack, seed=seed, progress=progress)
+        taught = Taught(attack, len(x_learn), fooling_rate(made, x, threat_, attack, seed=seed))
+    result = play_attack(
+        made, x, aim, threat_, attack,
+        seed=seed, ids=ids, batch=batch, queries=queries, quantize=quantize, progress=progress,
+    )  # fmt: skip
+    return result, config, taught
+
+
+def part(examples: data_sets.DataSet, ids: Tensor, goal: str) -> tuple[Tensor, Goal, Tensor]:
+    """Inputs, goal and numbers of those examples that the goal is about."""
     x, y = examples.batch(ids)
     aim, chosen = make_goal(goal, y)
-    result = play_attack(
-        made, x[chosen], aim, threat_, attack,
-        seed=seed, ids=ids[chosen], batch=batch, queries=queries, quantize=quantize, progress=progress,
-    )  # fmt: skip
-    return result, to_config(attack)
+    return x[chosen], aim, ids[chosen]
+
+
+def lessons(data: str, played: data_sets.DataSet, ids: Tensor, limit: int, seed: int) -> tuple[data_sets.DataSet, Tensor]:
+    """Examples to learn on, none of which is played on, also where the data has no training part of its own."""
+    train = data_sets.load(data, "train")
+    if train.digest() == played.digest():
+        everything = torch.arange(len(train))
+        train = Subset(train, everything[~torch.isin(everything, ids)])
+    if not len(train):
+        raise InputError(f"{data} has no examples to learn on beside the {len(ids)} to play on. Lower --limit.")
+    return train, data_sets.picked(train, limit, seed)
 
 
 def make_goal(text: str, y: Tensor) -> tuple[Goal, Tensor]:
@@ -98,19 +151,22 @@ def make_goal(text: str, y: Tensor) -> tuple[Goal, Tensor]:
         ) from None
 
 
-def save(result: Result, path: Path) -> None:
-    """Write the per-example columns of a result as tensors."""
+def save(result: Result, path: Path, taught: Taught | None = None) -> None:
+    """Write the per-example columns of a result as tensors; and what was learned, so that it can be played from there."""
     names = ("x_adv", "theta", "outcome", "size", "clean", "answer", "queries", "gradients")
-    columns = {name: getattr(result, name) for name in names}
+    columns, texts = {name: getattr(result, name) for name in names if getattr(result, name) is not None}, None
+    if taught is not None and isinstance(taught.attack, Perturbation):
+        columns["delta"], texts = taught.attack.learned.delta, taught.attack.learned.metadata()
     try:
-        save_file({name: c.detach().cpu().contiguous() for name, c in columns.items() if c is not None}, path)
-    except OSError as error:
-        raise InputError(f"Could not write {path} ({error.strerror or error}). Choose another --out.") from error
+        save_file({name: value.detach().cpu().contiguous() for name, value in columns.items()}, path, texts)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"Could not write {path} ({error}). Choose another --out.") from error
 
 
-def summary(result: Result, config: dict[str, Any], threat: str) -> dict[str, Any]:
+def summary(result: Result, config: dict[str, Any], threat: str, taught: Taught | None = None) -> dict[str, Any]:
     """A result as plain data."""
-    return {
+    learned = {} if taught is None else {"learned_on": taught.n, "fooling_rate": share(taught.fooling)}
+    return learned | {
         "attack": config,
         "threat": threat,
         "n": len(result),
@@ -165,7 +221,7 @@ def train(
     }
 
 
-KINDS = ("attacks", "threats", "goals", "data", "models", "presets")
+KINDS = ("attacks", "learned", "threats", "goals", "data", "models", "presets")
 
 
 def catalog(kind: str, pattern: str) -> dict[str, list[dict[str, str]]]:
@@ -174,6 +230,7 @@ def catalog(kind: str, pattern: str) -> dict[str, list[dict[str, str]]]:
         raise InputError(f"There is nothing to list under {kind!r}. Choose from {', '.join(KINDS)}.")
     found: dict[str, list[dict[str, str]]] = {
         "attacks": [attack_row(cls) for cls in registry("attack").classes.values()],
+        "learned": [learned_row(cls) for cls in registry("learned").classes.values()],
         "threats": [{"name": c.__name__, "what": first_line(c)} for c in registry("threat").classes.values()],
         "goals": [{"name": c.__name__, "what": first_line(c)} for c in registry("goal").classes.values()],
         "data": [{"name": name, "what": what} for name, what in data_sets.names().items()],
@@ -189,15 +246,22 @@ def attack_row(cls: Any) -> dict[str, str]:
     """What an attack needs and gives, with its default settings on 28 x 28 images of ten classes."""
     attack = cls()
     forwards, backwards = attack.passes(784, 10)
+    row = learned_row(cls)
+    seeks = {"seeks": "minimum" if attack.seeks is Seeks.MINIMUM else "budget", "passes": f"{forwards} f, {backwards} b"}
+    order = ("name", "access", "seeks", "threats", "goals", "passes", "paper", "what")
+    return {key: (row | seeks)[key] for key in order}
+
+
+def learned_row(cls: Any) -> dict[str, str]:
+    """What an attack needs, learned or not."""
+    attack = cls()
     every = registry("threat").classes.items()
     threats = [name for name, threat in every if issubclass(threat, attack.threats)]
     return {
         "name": cls.__name__,
         "access": attack.access.name.lower(),
-        "seeks": "minimum" if attack.seeks is Seeks.MINIMUM else "budget",
         "threats": "any" if len(threats) == len(every) else ", ".join(threats),
         "goals": ", ".join(g.__name__ for g in attack.goals),
-        "passes": f"{forwards} f, {backwards} b",
         "paper": f"{attack.paper.authors.split(',')[0]} {attack.paper.year}",
         "what": first_line(cls),
     }

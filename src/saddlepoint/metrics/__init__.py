@@ -1,5 +1,7 @@
-"""Metrics: pure functions of columns, one entry an example."""
+"""Metrics: functions of columns, one entry an example; and rates of attacks on models."""
 
+from saddlepoint.metrics.fooling import fooling_rate as fooling_rate
+from saddlepoint.metrics.fooling import fooling_table as fooling_table
 from saddlepoint.metrics.robustness import Bracket as Bracket
 from saddlepoint.metrics.robustness import bracket as bracket
 from saddlepoint.metrics.robustness import pair_matrix as pair_matrix
