@@ -168,15 +168,20 @@ def test_attack(weights: Path, tmp_path: Path) -> None:
 def test_list_and_doctor() -> None:
     listed = json.loads(run("list", "--json").stdout)
     assert {"APGD", "FGSM", "HopSkipJump"} <= {row["name"] for row in listed["attacks"]}
-    assert {"Linf", "L2", "L1", "L0"} == {row["name"] for row in listed["threats"]}
-    some = json.loads(run("list", "attacks", "A*", "--json").stdout)["attacks"]
+    assert {"Linf", "L2", "L1", "L0", "Spatial", "Flow", "Color"} == {row["name"] for row in listed["threats"]}
+    some = json.loads(run("list", "attacks", "AP*", "--json").stdout)["attacks"]
     assert [row["name"] for row in some] == ["APGD"]
+    (row,) = some
+    assert row["access"] == "gradients"
+    assert row["seeks"] == "budget"
+    assert row["threats"].startswith("Linf, L2")
+    assert row["paper"].startswith("Croce")
     assert run("list").exit_code == 0
     found: dict[str, Any] = json.loads(run("doctor", "--json").stdout)
     assert found["torch"]
 
 
-@pytest.mark.parametrize("command", [[], ["audit"], ["attack"], ["train"], ["list"]])
+@pytest.mark.parametrize("command", [[], ["audit"], ["attack"], ["train"], ["list"], ["trace"], ["rubbish"]])
 def test_help_does_not_import_torch(command: list[str]) -> None:
     code = (
         "import sys\nfrom saddlepoint.cli import app\nsys.argv = ['saddlepoint', *sys.argv[1:], '--help']\n"

@@ -258,6 +258,8 @@ def as_attack(method: Any) -> Attack:
     if isinstance(method, Attack):
         return method
     if isinstance(method, str):
+        if method.casefold() in (name.casefold() for name in registry("learned").names()):
+            raise InputError(f"{method} is learned on examples first. Use saddlepoint.fit, and attack with what it returns.")
         found = from_config(method, "attack")
         assert isinstance(found, Attack)
         return found

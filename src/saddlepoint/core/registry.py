@@ -75,7 +75,7 @@ class Registry:
             return folded[str(name).casefold()]
         raise UnknownName(
             f"There is no {self.kind} named {name!r}.{did_you_mean(str(name), self.classes)} "
-            f"`saddlepoint list {self.kind}s` shows all."
+            f"`saddlepoint list {'learned' if self.kind == 'learned' else self.kind + 's'}` shows all."
         )
 
 
