@@ -1,7 +1,7 @@
 """Nearest points, in the Euclidean sense, of a ball intersected with a box around the origin.
 
-All take `delta` (b, *shape) and the box `low <= 0 <= high` of the same shape, and return the exact projection, so that
-a step which the box cuts short is used up along the other coordinates.
+All take `delta` (b, *shape), a radius for all rows or one a row, and the box `low <= 0 <= high` of the same shape, and
+return the exact projection, so that a step which the box cuts short is used up along the other coordinates.
 """
 
 import torch
@@ -11,14 +11,17 @@ from torch import Tensor
 from saddlepoint.ops.norms import expand_as, l1, l2, pixels
 
 Rows = Float[Tensor, "b *shape"]
+Radii = float | Float[Tensor, " b"]
 
 
-def onto_linf(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
+def onto_linf(delta: Rows, eps: Radii, low: Rows, high: Rows) -> Rows:
     """Coordinate by coordinate."""
+    if isinstance(eps, Tensor):
+        return delta.clamp((-expand_as(eps, delta)).maximum(low), expand_as(eps, delta).minimum(high))
     return delta.clamp(-eps, eps).clamp(low, high)
 
 
-def onto_l2(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
+def onto_l2(delta: Rows, eps: Radii, low: Rows, high: Rows) -> Rows:
     """The projection is clip(s * delta) for one s in [0, 1] a row; s is found by fixing the clipped coordinates.
 
     Variable fixing for the continuous quadratic knapsack: Bitran and Hax, "Disaggregation and resource allocation
@@ -43,7 +46,7 @@ def onto_l2(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
     return (delta * expand_as(scale, delta)).clamp(low, high)
 
 
-def onto_l1(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
+def onto_l1(delta: Rows, eps: Radii, low: Rows, high: Rows) -> Rows:
     """Soft threshold, clipped to the box; the threshold is read off the sorted breakpoints.
 
     Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers", ICML 2021.
@@ -59,21 +62,29 @@ def onto_l1(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
     slope = torch.where(order < magnitude.shape[1], 1.0, -1.0).to(delta.dtype).cumsum(dim=1)
     gaps = breakpoints - torch.cat([breakpoints[:, 1:], torch.zeros_like(breakpoints[:, :1])], dim=1)
     norm = (slope * gaps).cumsum(dim=1)  # l1 norm when the threshold reaches the next breakpoint
-    at = (norm < eps).sum(dim=1, keepdim=True).clamp_max(norm.shape[1] - 1)
+    column = _column(eps)
+    at = (norm < column).sum(dim=1, keepdim=True).clamp_max(norm.shape[1] - 1)
     before = torch.where(at > 0, norm.gather(1, (at - 1).clamp_min(0)), 0)
-    threshold = breakpoints.gather(1, at) - (eps - before) / slope.gather(1, at).clamp_min(1)
+    threshold = breakpoints.gather(1, at) - (column - before) / slope.gather(1, at).clamp_min(1)
     shrunk = (magnitude - threshold.clamp_min(0)).clamp_min(0).minimum(room).view_as(delta) * delta.sign()
     shrunk = shrunk.clamp(low, high)
     shrunk = shrunk * expand_as((eps / l1(shrunk).clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1), delta)
     return torch.where(expand_as(outside, delta), shrunk, clipped)
 
 
-def onto_l0(delta: Rows, eps: float, low: Rows, high: Rows) -> Rows:
+def onto_l0(delta: Rows, eps: Radii, low: Rows, high: Rows) -> Rows:
     """Keep the pixels that save the most squared distance, clipped to the box; zero the others."""
     clipped = delta.clamp(low, high)
     saved = pixels(delta.square() - (delta - clipped).square()).sum(dim=1)  # (b, pixels)
-    if eps >= saved.shape[1]:
+    most = max(eps.tolist(), default=0.0) if isinstance(eps, Tensor) else eps
+    if most >= saved.shape[1] and not isinstance(eps, Tensor):
         return clipped
+    kept = saved.topk(int(min(most, saved.shape[1])), dim=1).indices
+    rank = torch.arange(kept.shape[1], device=delta.device).expand_as(kept)
     keep = torch.zeros_like(saved, dtype=torch.bool)
-    keep.scatter_(1, saved.topk(int(eps), dim=1).indices, True)
+    keep.scatter_(1, kept, rank < _column(eps))
     return (pixels(clipped) * keep.unsqueeze(1)).view_as(delta)
+
+
+def _column(eps: Radii) -> float | Float[Tensor, "b 1"]:
+    return eps[:, None] if isinstance(eps, Tensor) else eps

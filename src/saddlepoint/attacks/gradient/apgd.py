@@ -1,22 +1,23 @@
 """Auto-PGD."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from saddlepoint.attacks.gradient.pace import Halving, Sparse
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import Count, Share, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.goal import Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.core.threat import Threat
 from saddlepoint.ops.losses import of_class, targeted_ratio, without
 from saddlepoint.ops.norms import expand_as
-from saddlepoint.threats import L2, Linf
+from saddlepoint.threats import L1, L2, Linf
 
 
 @record
@@ -25,21 +26,24 @@ class APGD(Attack):
 
     The strongest single gradient attack here at a given radius; nothing to tune but the number of steps. With `targets` it
     is APGD-T: one search toward each of the likeliest wrong classes, far stronger on robust models, and as much dearer.
+    In L1 it is l1-APGD (Croce and Hein, "Mind the box!", 2021): steps as sparse as the best point is, in balls of three,
+    two and one times the radius.
 
     Attributes:
         steps: gradient evaluations of one search.
         loss: "cross_entropy", "dlr" or "margin"; what a search toward a class minimizes is always its DLR.
         targets: how many classes to search toward, at most all but one; None for a single untargeted search.
-        rho: share of steps that must lower the loss for the step size to stay.
+        rho: share of steps that must lower the loss for the step size to stay; in L1 the sparsity decides instead.
 
     Deviations: with two classes the DLR is a constant, so the margin takes its place; with three, the targeted DLR divides
     by the spread of all three. The cross entropy is used as the log-odds, which does not saturate. Under a targeted goal
-    `targets` has no meaning and the search is toward that goal.
+    `targets` has no meaning and the search is toward that goal. In L1, features that the bounds hold fast take no part in
+    a step, and the last point before the radius shrinks is not looked at.
     """
 
     access: ClassVar = Access.GRADIENTS
     seeks: ClassVar = Seeks.BUDGET
-    threats: ClassVar = (Linf, L2)
+    threats: ClassVar = (Linf, L2, L1)
     paper: ClassVar = Paper(
         key="croce2020reliable",
         title="Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks",
@@ -65,6 +69,21 @@ class APGD(Attack):
             yield from self.search(game, partial(toward, game, rank))
 
     def search(self, game: Game, loss: Callable[[Tensor], Tensor]) -> Iterator[Rows]:
+        """One search in every set of the plan, each from the best point of the one before."""
+        pace = Sparse() if isinstance(game.threat, L1) else Halving(self.rho)
+        rows = None
+        for threat, steps in pace.phases(game.threat, self.steps):
+            if rows is None:
+                theta = pace.start(game, threat)
+            else:
+                theta = threat.project(game.x, rows.best, game.model.bounds)
+            rows = yield from self.descend(game, threat, steps, pace, loss, theta)
+        assert rows is not None  # there is always a last phase
+        game.submit(rows.theta)
+
+    def descend(
+        self, game: Game, threat: Threat, steps: int, pace: Halving | Sparse, loss: Callable[[Tensor], Tensor], theta: Tensor
+    ) -> Generator[Rows, Rows, Rows]:
         """Algorithm 1 of the paper, every quantity one a row."""
 
         def look(theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,23 +91,24 @@ class APGD(Attack):
             value = loss(game.logits(theta))
             return value.detach(), game.gradient(value, theta)
 
-        theta = game.start(random=True)
         value, gradient = look(theta)
         theta = theta.detach()
         rows = Rows(
-            theta=theta, before=theta, value=value, gradient=gradient,
-            best=theta, lowest=value, best_gradient=gradient,
-            step=torch.full_like(value, 2 * game.threat.reach), falls=torch.zeros_like(value),
-            halved=torch.ones_like(value, dtype=torch.bool), lowest_then=value,
+            theta=theta, before=theta, value=value, gradient=gradient, best=theta, lowest=value, best_gradient=gradient,
+            step=torch.full_like(value, pace.first * threat.reach), falls=torch.zeros_like(value),
         )  # fmt: skip
-        checkpoints, last = schedule(self.steps), 0
-        for k in range(self.steps):
+        pace.begin(rows)
+        checkpoints, last = pace.checkpoints(steps), 0
+        for k in range(steps):
             rows = yield rows
-            momentum = 0.75 if k else 1.0
-            z = game.project(rows.theta + expand_as(rows.step, rows.theta) * game.steepest(rows.gradient, rows.theta))
-            moved = momentum * (z - rows.theta) + (1 - momentum) * (rows.theta - rows.before)
-            rows.before, rows.theta = rows.theta, game.project(rows.theta + moved)
-            if k + 1 == self.steps:
+            momentum = pace.momentum if k else 1.0
+            step = expand_as(rows.step, rows.theta) * pace.direction(game, rows)
+            z = threat.project(game.x, rows.theta + step, game.model.bounds)
+            if pace.momentum < 1:
+                moved = momentum * (z - rows.theta) + (1 - momentum) * (rows.theta - rows.before)
+                z = threat.project(game.x, rows.theta + moved, game.model.bounds)
+            rows.before, rows.theta = rows.theta, z
+            if k + 1 == steps:
                 break
             value, rows.gradient = look(rows.theta)
             rows.theta = rows.theta.detach()
@@ -99,14 +119,11 @@ class APGD(Attack):
             rows.best = torch.where(expand_as(better, theta), rows.theta, rows.best)
             rows.best_gradient = torch.where(expand_as(better, theta), rows.gradient, rows.best_gradient)
             if k + 1 in checkpoints:
-                stuck = rows.falls < self.rho * (k + 1 - last)
-                stuck = stuck | (~rows.halved & (rows.lowest >= rows.lowest_then))
-                rows.step = torch.where(stuck, rows.step / 2, rows.step)
-                rows.theta = torch.where(expand_as(stuck, theta), rows.best, rows.theta)
-                rows.gradient = torch.where(expand_as(stuck, theta), rows.best_gradient, rows.gradient)
-                rows.halved, rows.lowest_then, rows.falls = stuck, rows.lowest, torch.zeros_like(value)
+                back = pace.adapt(rows, threat.reach, k + 1 - last)
+                rows.theta = torch.where(expand_as(back, theta), rows.best, rows.theta)
+                rows.gradient = torch.where(expand_as(back, theta), rows.best_gradient, rows.gradient)
                 last = k + 1
-        game.submit(rows.theta)
+        return rows
 
 
 def toward(game: Game, rank: int, logits: Tensor) -> Tensor:
@@ -115,13 +132,3 @@ def toward(game: Game, rank: int, logits: Tensor) -> Tensor:
     assert isinstance(goal, Untargeted)
     target = without(game.clean_logits, goal.y).topk(rank + 1, dim=1).indices[:, rank]
     return targeted_ratio(of_class(logits, goal.y) - of_class(logits, target), logits)
-
-
-def schedule(steps: int) -> set[int]:
-    """Checkpoints: after 22 % of the steps, then at periods that shrink by 3 % down to 6 %."""
-    period, at, checkpoints = 0.22, 0.0, set()
-    while at < 1:
-        at += period
-        checkpoints.add(math.ceil(at * steps - 1e-9))
-        period = max(period - 0.03, 0.06)
-    return checkpoints
