@@ -5,11 +5,13 @@ import pytest
 from saddlepoint.attacks.decision.grid_search import GridSearch
 from saddlepoint.attacks.decision.hop_skip_jump import HopSkipJump
 from saddlepoint.attacks.decision.random_search import RandomSearch
+from saddlepoint.attacks.ensemble.autoattack import AutoAttack
 from saddlepoint.attacks.ensemble.cascade import Cascade
 from saddlepoint.attacks.ensemble.each_class import EachClass
 from saddlepoint.attacks.ensemble.restarts import Restarts
 from saddlepoint.attacks.gradient.apgd import APGD
 from saddlepoint.attacks.gradient.pgd import PGD
+from saddlepoint.attacks.minimum_norm.brendel_bethge import BrendelBethge
 from saddlepoint.attacks.score.one_pixel import OnePixel
 from saddlepoint.attacks.score.square import Square
 from saddlepoint.core.model import Access
@@ -18,6 +20,8 @@ from saddlepoint.testing import Law, laws
 
 # The expensive ones with fewer steps; every other attack is tried as it comes.
 LIGHTER = {
+    "AutoAttack": AutoAttack(steps=20, queries=100),
+    "BrendelBethge": BrendelBethge(steps=20),
     "EachClass": EachClass(attack=PGD(steps=10), classes=2),
     "GridSearch": GridSearch(points=(15, 15)),
     "Cascade": Cascade(attacks=(PGD(steps=10), APGD(steps=10, targets=2), Square(steps=50))),

@@ -104,3 +104,27 @@ def test_parts_of_a_batch_do_not_matter(monkeypatch):
 def test_an_empty_batch():
     p, q, exists = best_pair(torch.zeros(0, 5), torch.zeros(0, 5), torch.zeros(0, 5, dtype=torch.bool))
     assert len(p) == len(q) == len(exists) == 0
+
+
+@pytest.mark.parametrize(
+    "margin", [lambda t: 1 - 3 * t, lambda t: 1 - 4 * t**3, lambda t: (0.2 - t) * (5 if t < 0.2 else 1)]
+)
+def test_draw_in_nears_the_change_of_sign_from_beyond(margin):
+    asked = []
+
+    def ask(points, where):
+        assert where.all()
+        asked.append(float(points))
+        return torch.tensor([margin(float(points))], dtype=torch.float64)
+
+    zero, one = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    ends = (torch.tensor([margin(t)], dtype=torch.float64) for t in (0.0, 1.0))
+    search.draw_in(ask, zero, one, *ends, 6)
+    nearest = max(margin(t) for t in asked if margin(t) < 0)
+    assert -0.01 < nearest < 0
+    assert len(asked) <= 6
+
+
+def test_draw_in_does_not_ask_of_rows_without_a_change_of_sign():
+    above, below = torch.tensor([1.0, -1.0, 1.0]), torch.tensor([2.0, -1.0, -1e-6])
+    search.draw_in(lambda *_: pytest.fail("asked"), torch.zeros(3, 1), torch.ones(3, 1), above, below, 3)

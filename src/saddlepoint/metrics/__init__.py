@@ -5,6 +5,7 @@ from saddlepoint.metrics.fooling import fooling_table as fooling_table
 from saddlepoint.metrics.robustness import Bracket as Bracket
 from saddlepoint.metrics.robustness import bracket as bracket
 from saddlepoint.metrics.robustness import pair_matrix as pair_matrix
+from saddlepoint.metrics.robustness import rho_adv as rho_adv
 from saddlepoint.metrics.robustness import security_curve as security_curve
 from saddlepoint.metrics.robustness import smallest as smallest
 from saddlepoint.metrics.saliency import Hardness as Hardness

@@ -61,6 +61,21 @@ def security_curve(distance: Floats, eps: Sequence[float]) -> list[Share]:
     return [Share(int((distance > radius + more).sum()), len(distance)) for radius, more in zip(eps, slack, strict=True)]
 
 
+def rho_adv(size: Floats, length: Floats) -> float:
+    """Mean of |r| / |x|, the robustness measure of Moosavi-Dezfooli et al., "DeepFool", 2016; infinite if one was not found.
+
+    It depends on the preprocessing of the inputs, whose origin it measures from: compare it on equal inputs only.
+
+    Args:
+        size: (n,) size of the smallest known change, 0 where the clean answer is wrong already.
+        length: (n,) norm of the clean input, the same norm as that of the change.
+    """
+    if not len(size):
+        return float("nan")
+    ratio = np.divide(size, length, out=np.where(size > 0, np.inf, 0.0), where=length > 0)
+    return float(ratio.mean())
+
+
 def pair_matrix(source: NDArray[np.int64], target: NDArray[np.int64], value: Floats, classes: int) -> Floats:
     """(classes, classes) mean of `value` for every (source, target); NaN where there is no example."""
     total, count = np.zeros((classes, classes)), np.zeros((classes, classes))

@@ -1,11 +1,21 @@
-"""Searches over features."""
+"""Searches over features, and along a line."""
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saddlepoint.ops.norms import expand_as
+
 Column = Float[Tensor, "b d"]
+Points = Float[Tensor, "b *shape"]
+Values = Float[Tensor, " b"]
+Asked = Bool[Tensor, " b"]
 PAIRS_AT_ONCE = 1 << 24
+AIM = 0.02  # how far below zero to aim, as a part of the value at the end
+CLOSE = 0.002  # below zero by so much of the value above is near enough
+ROUNDING = 1000  # but at least that many units of rounding, so that a win holds when it is asked for again
 
 
 def best_pair(
@@ -54,3 +64,30 @@ def _front(v: Column) -> Bool[Tensor, "b d"]:
     """Entries that exceed everything before them in their row."""
     before = torch.cat([torch.full_like(v[:, :1], -torch.inf), v.cummax(dim=1).values[:, :-1]], dim=1)
     return v > before
+
+
+@torch.no_grad()
+def draw_in(
+    margin: Callable[[Points, Asked], Values], inner: Points, outer: Points, above: Values, below: Values, rounds: int
+) -> None:
+    """Ask for the margin closer and closer to where it changes sign between `inner` (above zero) and `outer` (below).
+
+    False position in the Illinois form, row by row: straight lines between the ends, with the value halved at an end that
+    stays twice. It aims a little beyond zero, because only points below it are of use; whoever answers keeps those.
+    Rows whose margin does not change sign, or whose best one is next to nothing, are not asked.
+    """
+    last, enough, value = torch.zeros_like(above), CLOSE * above, below  # of the last look, of a good win, of the best
+    for _ in range(rounds):
+        where = (above > 0) & (value < -enough)
+        if not where.any():
+            break
+        goal = (AIM * below).clamp_max(-ROUNDING * torch.finfo(below.dtype).eps)
+        share = ((above - goal) / (above - below)).nan_to_num(nan=1.0).clamp(0, 1)
+        middle = torch.lerp(inner, outer, expand_as(share, inner))
+        found = margin(middle, where)
+        won = found < 0
+        above = torch.where(won, torch.where(last < 0, above / 2, above), found)
+        below = torch.where(won, found, torch.where(last > 0, below / 2, below))
+        value = torch.where(won, found, value)
+        outer, inner = torch.where(expand_as(won, inner), middle, outer), torch.where(expand_as(won, inner), inner, middle)
+        last = found

@@ -73,10 +73,7 @@ class APGD(Attack):
         pace = Sparse() if isinstance(game.threat, L1) else Halving(self.rho)
         rows = None
         for threat, steps in pace.phases(game.threat, self.steps):
-            if rows is None:
-                theta = pace.start(game, threat)
-            else:
-                theta = threat.project(game.x, rows.best, game.model.bounds)
+            theta = pace.start(game, threat) if rows is None else threat.project(game.x, rows.best, game.model.bounds)
             rows = yield from self.descend(game, threat, steps, pace, loss, theta)
         assert rows is not None  # there is always a last phase
         game.submit(rows.theta)

@@ -8,14 +8,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from saddlepoint.attacks.minimum_norm.deepfool import DeepFool, nearest
+from saddlepoint.attacks.minimum_norm.boundaries import gaps, wrong_classes
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import Count, StepSize, record
 from saddlepoint.core.game import Game
-from saddlepoint.core.goal import LeastLikely, Targeted, Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
-from saddlepoint.ops.norms import expand_as, pixels
+from saddlepoint.ops.norms import expand_as, l2, pixels, unit
 from saddlepoint.ops.trust_region import fill
 from saddlepoint.threats import L0, L1
 
@@ -47,7 +46,6 @@ class SparseFool(Attack):
     access: ClassVar = Access.GRADIENTS
     seeks: ClassVar = Seeks.MINIMUM
     threats: ClassVar = (L0, L1)
-    goals: ClassVar = (Untargeted, Targeted, LeastLikely)
     slack: ClassVar = 1.1
     paper: ClassVar = Paper(
         key="modas2019sparsefool",
@@ -71,16 +69,15 @@ class SparseFool(Attack):
 
     def run(self, game: Game) -> Iterator[Rows]:
         zero = game.start(random=False)
-        rows = Rows(delta=zero, edge=zero, classes=DeepFool(candidates=self.candidates).classes(game))
+        rows = Rows(delta=zero, edge=zero, classes=wrong_classes(game, self.candidates - 1))
         rows.rank = torch.zeros_like(rows.classes[:, :1])
         for t in range(self.steps):
             rows.edge, rows.over = rows.delta, torch.zeros_like(rows.classes[:, 0], dtype=torch.bool)
             for k in range(self.boundary_steps):
                 edge = rows.edge.requires_grad_()
                 logits = game.logits(edge, where=~rows.over)
-                answer = game.goal.y if isinstance(game.goal, Untargeted) else logits.argmax(1)
-                gaps = logits.gather(1, rows.classes) - logits.gather(1, answer[:, None])
-                step = (1 + self.overshoot) * nearest(game, gaps.detach(), game.jacobian(gaps, edge))
+                missing = gaps(game.goal, logits, rows.classes)
+                step = (1 + self.overshoot) * nearest(missing.detach(), game.jacobian(missing, edge))
                 rows.over = rows.over | (game.goal.margin(logits.detach()) < 0)
                 rows.edge = torch.where(expand_as(rows.over, step), edge.detach(), game.project(edge.detach() + step))
                 if k == 0:  # the first point is the result of the linear problem before
@@ -111,6 +108,16 @@ class SparseFool(Attack):
         delta = normal.sign() * room * share.reshape(room.shape)
         rank = first.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         return game.project((1 + self.overshoot) * delta), rank
+
+
+def nearest(missing: Tensor, slopes: Tensor) -> Tensor:
+    """The shortest step, as DeepFool takes it in L2, that closes one of the gaps (b, m) if the model were linear."""
+    size = slopes.flatten(2).norm(dim=2)
+    distance = torch.where(size > 0, missing.abs() / size, torch.inf)
+    rows, chosen = torch.arange(len(distance), device=distance.device), distance.argmin(dim=1)
+    length = torch.where(distance[rows, chosen].isfinite(), distance[rows, chosen] + 1e-4, 0)
+    slope = slopes[rows, chosen] * expand_as(missing[rows, chosen].sign(), slopes[:, 0])
+    return -expand_as(length, slope) * unit(slope, l2(slope))
 
 
 def prune(game: Game, rows: Rows) -> None:

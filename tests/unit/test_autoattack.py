@@ -1,0 +1,41 @@
+"""The standard ensemble works for any number of classes and is no weaker than its parts."""
+
+import pytest
+import torch
+
+import saddlepoint as sp
+from saddlepoint.testing.oracles import Wavy
+
+A = sp.attacks
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 9, 10, 100])
+@pytest.mark.parametrize("version", ["standard", "plus", "rand"])
+def test_any_number_of_classes(classes, version):
+    model = Wavy(classes=classes)
+    x, y = model.inputs(8)
+    attack = A.AutoAttack(version=version, steps=10, queries=30)
+    result = sp.attack(model, x, y, "linf:0.12", attack)
+    assert not result.rows(sp.Outcome.ESCAPED, sp.Outcome.NONFINITE).any()
+    assert result.rows(sp.Outcome.FOUND).any()
+    parts = [sp.attack(model, x, y, "linf:0.12", part).rows(sp.Outcome.FOUND) for part in attack.cascade.attacks]
+    assert (result.rows(sp.Outcome.FOUND) | ~torch.stack(parts).any(0)).all()
+
+
+def test_rows_leave_inside_a_stage():
+    model = Wavy()
+    x, y = model.inputs(30)
+    attack = A.AutoAttack(steps=20, queries=50)
+    result = sp.attack(model, x, y, "linf:0.3", attack)
+    won = result.rows(sp.Outcome.FOUND)
+    assert won.sum() > 20
+    assert result.queries[won].float().mean() < 20  # less than one stage
+
+
+def test_the_l1_ball_goes_without_square():
+    model = Wavy()
+    x, y = model.inputs(6)
+    result = sp.attack(model, x, y, "l1:1.5", A.AutoAttack(steps=20, queries=50))
+    stages = [a for a in A.AutoAttack(steps=20).cascade.attacks if issubclass(sp.L1, a.threats)]
+    assert [type(a).__name__ for a in stages] == ["APGD", "APGD", "FAB"]
+    assert result.rows(sp.Outcome.FOUND).any()
