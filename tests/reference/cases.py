@@ -30,15 +30,14 @@ class Net:
     linf: str
     l2: str
     l1: str
-    universal: str
     patience: int
     queries: bool = False
 
 
 NETS = {
-    "digits": Net("linf:0.1", "l2:1.5", "l1:8", "linf:0.2", patience=100, queries=True),
-    "fashion": Net("linf:0.03", "l2:0.5", "l1:3", "linf:0.06", patience=20),
-    "fashion-robust": Net("linf:0.1", "l2:1.5", "l1:8", "linf:0.25", patience=20),
+    "digits": Net("linf:0.1", "l2:1.5", "l1:8", patience=100, queries=True),
+    "fashion": Net("linf:0.03", "l2:0.5", "l1:3", patience=20),
+    "fashion-robust": Net("linf:0.1", "l2:1.5", "l1:8", patience=20),
 }
 
 
@@ -59,24 +58,28 @@ def table(net: Net) -> Table:
         f"APGD-CE {net.linf}": (A.APGD(), net.linf, 200),
         f"APGD-DLR {net.l2}": (A.APGD(loss="dlr"), net.l2, 200),
         f"APGD-T {net.linf}": (A.APGD(targets=9), net.linf, 200),
-        # 100 steps: APGD-CE {net.l1}, 200.
+        f"APGD-CE {net.l1}": (A.APGD(), net.l1, 200),
         "DeepFool l2": (A.DeepFool(), "l2", 200),
         "DeepFool linf": (A.DeepFool(), "linf", 200),
         "SparseFool l0": (A.SparseFool(), "l0", 50),
         "DDN l2": (A.DDN(), "l2", 200),
-        # 100 steps: FMN l0, l1, l2, linf, 200; FAB l1, l2, linf, 100; FAB-T linf with nine targets, 100.
-        # ALMA l1, l2 with 100 steps, 200; ALMA l1 1000, l2 1000 with 1000 steps, 50.
-        # 500 steps: PDGD l2, 100; PDPGD l0, l1, l2, linf, 100.
-        # EAD l1 with 9 x 100 steps, 50.
+        **{f"FMN {norm}": (A.FMN(), norm, 200) for norm in ("l0", "l1", "l2", "linf")},
+        **{f"FAB {norm}": (A.FAB(), norm, 100) for norm in ("l1", "l2", "linf")},
+        "FAB-T linf": (A.FAB(targets=9), "linf", 100),
+        **{f"ALMA {norm}": (A.ALMA(), norm, 200) for norm in ("l1", "l2")},
+        "EAD l1": (A.EAD(), "l1", 50),
+        "LBFGS l2": (A.LBFGS(), "l2", 200),
+        "ExactLinear l2": (A.ExactLinear(), "l2", 200),
         "CarliniWagner l2": (A.CarliniWagner(), "l2", net.patience),
         "CarliniWagner l2 9x100": (A.CarliniWagner(), "l2", 20),
-        # CarliniWagner linf, l0, 20.
+        "CarliniWagner linf": (A.CarliniWagner(), "linf", 20),
+        "CarliniWagner l0": (A.CarliniWagner(), "l0", 20),
         "JSMA l0": (A.JSMA(), "l0", 50),
         "JSMA untargeted l0": (A.JSMA(), "l0", 50),
-        # SigmaZero l0 with 100 steps, 100; SigmaZero l0 1000 with 1000 steps, 50; VFGA l0, 50.
+        "SigmaZero l0": (A.SigmaZero(), "l0", 100),
         **{f"BrendelBethge {norm}": (A.BrendelBethge(), norm, 20) for norm in ("l0", "l1", "l2", "linf")},
         "GridSearch spatial:30,3": (A.GridSearch(), "spatial:30,3", 50),
-        # AutoAttack {net.linf}, 100; UAP {net.universal}, 200.
+        f"AutoAttack {net.linf}": (A.AutoAttack(), net.linf, 100),
     }
     if net.queries:
         rows |= {
