@@ -25,7 +25,7 @@ class FMN(Attack):
     """Follow the gradient inside a ball that shrinks while the point is adversarial and grows while it is not.
 
     DDN for every norm: it keeps to the ball where DDN keeps to the sphere, begins with the radius that a linear model would
-    need, and ends with smaller and smaller changes of it. SigmaZero is stronger in L0, on robust models above all.
+    need, and ends with smaller and smaller changes of it. In L0 SigmaZero is its equal, or better if many pixels must go.
 
     Attributes:
         steps: gradient evaluations.

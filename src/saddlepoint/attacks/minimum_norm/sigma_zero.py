@@ -20,8 +20,8 @@ from saddlepoint.threats import L0
 class SigmaZero(Attack):
     """Adam on the margin plus a smooth count of the changed pixels, of which the faint ones are set back after each step.
 
-    The strongest L0 attack by gradients, for inputs whose pixels may change to anything. FMN searches L0, too, without the
-    smooth count; JSMA sets whole pixels to their bounds and never takes one back; OnePixel needs no gradient.
+    For inputs whose pixels may change to anything. FMN searches L0, too, without the smooth count, and often with the same
+    result; JSMA sets whole pixels to their bounds and never takes one back; OnePixel needs no gradient.
 
     Attributes:
         steps: gradient evaluations.
