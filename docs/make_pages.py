@@ -30,7 +30,7 @@ from saddlepoint.evaluation.presets import PRESETS, main_attacks
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 FIGURES = ROOT / "tests" / "reference"
-RADII = {"Linf": "linf:0.1", "L2": "l2:1", "L1": "l1:4", "L0": "l0:3", "Parametric": "spatial:30,3"}
+RADII = {"Linf": "linf:0.1", "L2": "l2:1", "L1": "l1:4", "L0": "l0:3"}
 
 # Settings of the examples, where the default takes longer than an example should. Any other attack is shown as it comes.
 BRISK: dict[str, dict[str, Any]] = {

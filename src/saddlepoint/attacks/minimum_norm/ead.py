@@ -16,7 +16,8 @@ from saddlepoint.core.paper import Paper
 from saddlepoint.ops.norms import expand_as
 from saddlepoint.threats import L1
 
-FEW = 20  # features that the first c lets move
+FEW = 0.25  # share of the features that the first c lets move
+WIDER = 5.0  # how much farther to look for a c that wins at all
 CALMER = 0.8  # the step size of a search over that of the one before
 
 
@@ -71,17 +72,20 @@ class EAD(Attack):
         zero, still = torch.zeros_like(game.x.flatten(1)[:, 0]), game.start(random=False)
         rows = Rows(
             delta=still, ahead=still, won=zero > 0,
-            constant=zero + (self.first_constant or torch.nan), lower=zero, upper=zero + torch.inf,
+            first=zero + (self.first_constant or torch.nan), constant=zero, lower=zero, upper=zero + torch.inf,
         )  # fmt: skip
         for search in range(self.searches):
-            rows.delta = rows.ahead = game.best - game.x
+            lost = expand_as((game.best == game.x).flatten(1).all(1), rows.delta)
+            rows.delta = rows.ahead = torch.where(lost, rows.delta, game.best - game.x)
             rows.won = torch.zeros_like(rows.won)
             for k in range(self.steps):
                 ahead = rows.ahead.requires_grad_()
                 gap = game.margin(ahead) + self.confidence / game.scale
                 slope = game.gradient(gap, ahead)
                 ahead, gap = ahead.detach(), gap.detach()
-                rows.constant = torch.where(rows.constant.isnan(), letting_few_move(slope), rows.constant)
+                if search == k == 0:
+                    rows.first = torch.where(rows.first.isnan(), letting_few_move(slope), rows.first)
+                    rows.constant = rows.first
                 rows.won = rows.won | (gap < 0)
                 step = self.step_size * (high - low) * CALMER**search * math.sqrt(1 - k / self.steps)
                 uphill = expand_as(rows.constant * (gap >= 0), slope) * slope + 2 / self.beta * ahead / (high - low)
@@ -89,18 +93,23 @@ class EAD(Attack):
                 rows.ahead = game.project(delta + k / (k + 3) * (delta - rows.delta))
                 rows.delta = delta
                 rows = yield rows
-            rows.upper = torch.where(rows.won, rows.upper.minimum(rows.constant), rows.upper)
-            rows.lower = torch.where(rows.won, rows.lower, rows.lower.maximum(rows.constant))
-            beyond = torch.where(rows.upper.isfinite(), rows.upper / 2, 3 * rows.lower)
-            between = (rows.lower * rows.upper).sqrt()
-            rows.constant = torch.where((rows.lower > 0) & rows.upper.isfinite(), between, beyond)
+            self.choose(rows, search)
         game.submit(rows.delta)
+
+    def choose(self, rows: Rows, search: int) -> None:
+        """The next c: bisected between loss and win, halved after wins only; before any win, ever farther to both sides."""
+        rows.upper = torch.where(rows.won, rows.upper.minimum(rows.constant), rows.upper)
+        rows.lower = torch.where(rows.won, rows.lower, rows.lower.maximum(rows.constant))
+        bracket = (rows.lower > 0) & (rows.lower < rows.upper)
+        after = torch.where(bracket, (rows.lower * rows.upper).sqrt(), rows.upper / 2)
+        farther = (search // 2 + 1) * (1 if search % 2 else -1)
+        rows.constant = torch.where(rows.upper.isfinite(), after, rows.first * WIDER**farther)
 
 
 def letting_few_move(slope: Tensor) -> Tensor:
     """The c over beta at which the push of f outweighs the pull of L1 for a few features only."""
     steep = slope.flatten(1).abs()
-    least = steep.topk(min(FEW, steep.shape[1]), dim=1).values[:, -1]
+    least = steep.topk(math.ceil(FEW * steep.shape[1]), dim=1).values[:, -1]
     return torch.where(least > 0, 1 / least, 1.0)
 
 
