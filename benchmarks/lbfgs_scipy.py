@@ -1,6 +1,6 @@
 """Whether L-BFGS over a batch is as strong as SciPy's L-BFGS-B called for one example after the other.
 
-python benchmarks/lbfgs_scipy.py tests/reference/case.safetensors benchmarks/lbfgs.json
+python benchmarks/lbfgs_scipy.py tests/reference/cases/digits.safetensors benchmarks/lbfgs.json
 
 Both minimize c |r|^2 + loss(x + r) in the box and search for the largest c that wins in the same way. Every point that
 either asks about counts. SciPy gets double precision, its own stopping rule, and every search begins at x, as in the paper.

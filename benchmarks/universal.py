@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 HERE = Path(__file__).parent
-CASE = HERE.parent / "tests" / "reference" / "case.safetensors"
+CASE = HERE.parent / "tests" / "reference" / "cases" / "digits.safetensors"
 RADII, SEED = (0.1, 0.2), 0
 
 

@@ -65,7 +65,7 @@ def main() -> None:
     out = HERE / "pictures"
     out.mkdir(exist_ok=True)
     threats(out / "threats.png")
-    tensors = load_file(HERE.parent / "tests" / "reference" / "case.safetensors")
+    tensors = load_file(HERE.parent / "tests" / "reference" / "cases" / "digits.safetensors")
     x, y = tensors.pop("case.x").float() / 255, tensors.pop("case.y")
     net = SmallCNN()
     net.load_state_dict(tensors)

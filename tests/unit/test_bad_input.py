@@ -173,7 +173,7 @@ LABELS = [
     ("confidence text", lambda: sp.ReduceConfidence(Y, "low"), r"below .*got 'low'"),
     ("goal needs scores", lambda: hop(labeled(), goal=sp.LeastLikely()), r"LeastLikely needs scores"),
     ("goal needs probabilities", lambda: hop(labeled(), goal=sp.ReduceConfidence(Y)), r"ReduceConfidence needs scores"),
-    ("goal not pursued", lambda: go(goal=sp.ReduceConfidence(Y), threat="l2", method="DeepFool"), r"DeepFool pursues .*got ReduceConfidence"),
+    ("goal not pursued", lambda: go(goal=sp.ReduceConfidence(Y), threat="l2", method="ALMA"), r"ALMA pursues .*got ReduceConfidence"),
 ]
 MODELS = [
     ("None", lambda: sp.attack(None, X, Y, "linf:0.1"), r"got None\."),

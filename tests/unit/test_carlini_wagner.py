@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 import saddlepoint as sp
 from saddlepoint.models.zoo import SmallCNN
 
-CASE = Path(__file__).parents[1] / "reference" / "case.safetensors"
+CASE = Path(__file__).parents[1] / "reference" / "cases" / "digits.safetensors"
 ATTACK = sp.attacks.CarliniWagner(steps=20, searches=2, start=sp.attacks.DDN(steps=20))
 NORMS = ("l2", "l0", "linf")
 

@@ -9,7 +9,7 @@ import saddlepoint as sp
 from saddlepoint.attacks.minimum_norm.deepfool import DeepFool
 from saddlepoint.models.zoo import SmallCNN
 
-CASE = Path(__file__).parent.parent / "reference" / "case.safetensors"
+CASE = Path(__file__).parent.parent / "reference" / "cases" / "digits.safetensors"
 
 
 def test_it_costs_few_passes_and_drawing_in_gains():

@@ -301,7 +301,7 @@ def test_what_leaves_the_bounds_is_clipped_by_the_game() -> None:
 
 
 def test_st_adv_is_as_strong_as_pgd_and_smoother() -> None:
-    tensors = load_file(Path(__file__).parents[1] / "reference" / "case.safetensors")
+    tensors = load_file(Path(__file__).parents[1] / "reference" / "cases" / "digits.safetensors")
     x, y = tensors.pop("case.x")[:30].float() / 255, tensors.pop("case.y")[:30]
     net, threat = SmallCNN(), Flow(1.0)
     net.load_state_dict(tensors)

@@ -10,7 +10,7 @@ from torch import nn
 import saddlepoint as sp
 from saddlepoint.attacks.learned.perturbation import Learned, Perturbation
 from saddlepoint.core.config import from_config, from_toml, to_config, to_toml
-from saddlepoint.core.errors import AccessError, InputError, UnknownName
+from saddlepoint.core.errors import AccessError, InputError
 from saddlepoint.core.noise import Noise
 from saddlepoint.core.result import Share
 from saddlepoint.data import load
@@ -232,7 +232,7 @@ def test_what_cannot_be_learned_is_said(digits):
         sp.fit(model, x, y, "linf", "UAP")
     with pytest.raises(InputError, match="Linf, L2"):
         sp.fit(model, x, y, "l1:3", "UniversalPGD")
-    with pytest.raises(UnknownName):
+    with pytest.raises(InputError, match="UAP is learned on examples first"):
         sp.attack(model, x, y, "linf:0.1", "UAP")
     blind = sp.CallableModel(lambda z: model.logits(z).detach())
     with pytest.raises(AccessError):
