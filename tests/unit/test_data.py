@@ -335,8 +335,8 @@ def clothes(tmp_path):
     place = tmp_path / "fashion-mnist"
     place.mkdir()
     for stem, n in (("train", 6), ("t10k", 4)):
-        (place / f"{stem}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(pixels(n, n, 28, 28))))
-        (place / f"{stem}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(n, dtype=np.uint8))))
+        (place / f"{stem}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(pixels(n, n, 28, 28)), mtime=0))
+        (place / f"{stem}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(n, dtype=np.uint8)), mtime=0))
     return place
 
 
@@ -381,18 +381,18 @@ GOOD = pixels(0, 4, 28, 28)
     ("content", "said"),
     [
         (b"not gzip", "cannot be unpacked"),
-        (gzip.compress(idx(GOOD))[:-40], "cannot be unpacked"),
-        (gzip.compress(b""), "got an empty file"),
+        (gzip.compress(idx(GOOD), mtime=0)[:-40], "cannot be unpacked"),
+        (gzip.compress(b"", mtime=0), "got an empty file"),
         (
-            gzip.compress(idx(GOOD, bytes((0, 0, 13, 3)))),
+            gzip.compress(idx(GOOD, bytes((0, 0, 13, 3))), mtime=0),
             "begin with 00000803, the IDX magic number of bytes with 3 axes; got 00000d03",
         ),
-        (gzip.compress(idx(GOOD[0])), "got 00000802"),
-        (gzip.compress(idx(GOOD)[:9]), "ends within its header of 16 bytes; got 9"),
-        (gzip.compress(idx(GOOD)[:-1]), "should hold 3136 bytes, shape (4, 28, 28); got 3135"),
-        (gzip.compress(idx(GOOD) + b"x"), "got 3137"),
-        (gzip.compress(idx(GOOD[:, :8, :9].copy())), "has images of 9 x 8"),
-        (gzip.compress(idx(GOOD[:3])), "each of the 3 examples; got shape (4,)"),
+        (gzip.compress(idx(GOOD[0]), mtime=0), "got 00000802"),
+        (gzip.compress(idx(GOOD)[:9], mtime=0), "ends within its header of 16 bytes; got 9"),
+        (gzip.compress(idx(GOOD)[:-1], mtime=0), "should hold 3136 bytes, shape (4, 28, 28); got 3135"),
+        (gzip.compress(idx(GOOD) + b"x", mtime=0), "got 3137"),
+        (gzip.compress(idx(GOOD[:, :8, :9].copy()), mtime=0), "has images of 9 x 8"),
+        (gzip.compress(idx(GOOD[:3]), mtime=0), "each of the 3 examples; got shape (4,)"),
     ],
 )
 def test_damaged_idx_files(clothes, content, said):
@@ -411,7 +411,7 @@ def test_a_corrupted_stream(clothes):
 
 
 def test_labels_beyond_the_classes(clothes):
-    (clothes / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.array([0, 1, 2, 10], np.uint8))))
+    (clothes / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.array([0, 1, 2, 10], np.uint8)), mtime=0))
     with refused("10 class names, and a label is 10"):
         load(f"fashion-mnist:{clothes}")
 

@@ -146,7 +146,7 @@ def test_navigation_names_every_page() -> None:
     assert named == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
 
 
-LAWS = laws(loaded(ROOT / "examples" / "my_attack.py").MIFGSM())
+LAWS = laws(loaded(ROOT / "examples" / "my_attack.py").MyMomentum())
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
