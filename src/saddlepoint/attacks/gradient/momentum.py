@@ -14,6 +14,7 @@ from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
 from saddlepoint.ops.norms import expand_as, l1, unit
+from saddlepoint.threats import Ball
 
 
 @record
@@ -42,6 +43,7 @@ class MIFGSM(Attack):
 
     access: ClassVar = Access.GRADIENTS
     seeks: ClassVar = Seeks.BUDGET
+    threats: ClassVar = (Ball,)
     paper: ClassVar = Paper(
         key="dong2018boosting",
         title="Boosting Adversarial Attacks with Momentum",
