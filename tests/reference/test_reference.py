@@ -50,7 +50,7 @@ def test_no_weaker_than_the_best_peer(case: str, row: str) -> None:
     assert bool(weaker(case, row)) == ((case, row) in WEAKER), weaker(case, row) or "no longer an exception"
 
 
-@pytest.mark.parametrize("row", ["FGSM linf:0.1", "BIM linf:0.1", "DeepFool l2", "DeepFool linf", "JSMA l0"])
+@pytest.mark.parametrize("row", ["BIM linf:0.1", "DeepFool l2", "DeepFool linf", "JSMA l0"])
 def test_the_figures_are_those_of_this_code(row: str) -> None:
     now, then = cases.measure("digits", row), OURS["digits"][row]
     assert now["attack"] == then["attack"]

@@ -129,4 +129,5 @@ def test_a_start_in_the_norm_itself_is_played_as_such(digits, norm):
     before = play(net, x[:12], y[:12], norm, start)
     after = play(net, x[:12], y[:12], norm, sp.attacks.CarliniWagner(start=start))
     assert (after.size <= before.size).all()
-    assert after.median_size < before.median_size
+    assert after.size.mean() < before.size.mean()
+    assert after.median_size <= before.median_size
