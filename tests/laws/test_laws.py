@@ -12,6 +12,7 @@ from saddlepoint.attacks.ensemble.restarts import Restarts
 from saddlepoint.attacks.gradient.apgd import APGD
 from saddlepoint.attacks.gradient.pgd import PGD
 from saddlepoint.attacks.minimum_norm.brendel_bethge import BrendelBethge
+from saddlepoint.attacks.minimum_norm.fab import FAB
 from saddlepoint.attacks.score.one_pixel import OnePixel
 from saddlepoint.attacks.score.square import Square
 from saddlepoint.core.model import Access
@@ -23,6 +24,7 @@ LIGHTER = {
     "AutoAttack": AutoAttack(steps=20, queries=100),
     "BrendelBethge": BrendelBethge(steps=20),
     "EachClass": EachClass(attack=PGD(steps=10), classes=2),
+    "FAB": FAB(steps=5),
     "GridSearch": GridSearch(points=(15, 15)),
     "Cascade": Cascade(attacks=(PGD(steps=10), APGD(steps=10, targets=2), Square(steps=50))),
     "HopSkipJump": HopSkipJump(steps=10),
