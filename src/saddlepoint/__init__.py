@@ -45,12 +45,14 @@ _HOMES = {
     "Ensemble": "models",
     "Trainer": "models.train",
     "audit": "auditing",
+    "check": "auditing",
 }
 __all__ = [*_HOMES, "attacks"]
 
 if TYPE_CHECKING:
     from saddlepoint import attacks as attacks
     from saddlepoint.auditing import audit as audit
+    from saddlepoint.auditing import check as check
     from saddlepoint.core.attack import Attack as Attack
     from saddlepoint.core.attack import LearnedAttack as LearnedAttack
     from saddlepoint.core.errors import SaddlepointError as SaddlepointError

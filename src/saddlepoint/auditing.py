@@ -21,11 +21,15 @@ from saddlepoint.core.model import Access, Model
 from saddlepoint.core.play import as_attack, as_threat, check_settings, checked_inputs
 from saddlepoint.core.threat import Threat
 from saddlepoint.data import Arrays, DataSet, load, picked
-from saddlepoint.evaluation.engine import Chunk, chunks, execute
+from saddlepoint.evaluation.engine import Chunk, Contender, chunks, execute
 from saddlepoint.evaluation.presets import preset_tasks
 from saddlepoint.evaluation.run import Run
-from saddlepoint.evaluation.spec import Spec, Subject, environment, file_digest, weights_digest
+from saddlepoint.evaluation.spec import RESCUE, Spec, Subject, environment, file_digest, weights_digest
 from saddlepoint.evaluation.store import Store
+from saddlepoint.evaluation.trust.before import Examination, examine
+from saddlepoint.evaluation.trust.during import WATCHED, watch
+from saddlepoint.evaluation.trust.prognosis import Prognosis, prognosis
+from saddlepoint.evaluation.trust.surrogate import surrogate
 from saddlepoint.models.resolve import ZOO, resolve
 from saddlepoint.models.torch import TorchModel
 from saddlepoint.models.train import Trainer, as_device, load_weights, save_weights, seeded
@@ -35,6 +39,7 @@ from saddlepoint.threats import Linf
 
 DEMO_DATA = "mnist-5k"
 DEMO_THREAT = "linf:0.2"
+LESSONS = 500  # examples that a network taught to answer alike is taught on
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Plan:
         models: by subject name.
         data: where the examples are.
         folder: where the records will be.
-        seconds: predicted, at most, on this machine, for what is not done yet.
+        prognoses: what is known of every subject before it is attacked, and how it will be asked.
         command: the command line that does the same, or "".
     """
 
@@ -54,23 +59,31 @@ class Plan:
     models: Mapping[str, Model]
     data: DataSet
     folder: Path
+    prognoses: Mapping[str, Prognosis]
     command: str = ""
 
     @property
     def rows(self) -> int:
         """Examples times tasks times subjects: the length of a progress bar."""
-        return sum(len(c.ids) for c in chunks(self.spec))
+        return sum(len(c.ids) for c in chunks(self.spec, subjects=self.hopeful))
+
+    @property
+    def hopeful(self) -> list[str]:
+        """Subjects that have answers to be attacked."""
+        return [name for name, prognosis in self.prognoses.items() if not prognosis.hopeless]
 
     def predict(self) -> float:
         """Seconds, at most: the passes that the attacks may make, at the measured speed of a pass."""
         x, _ = self.data.batch(self.spec.examples[:64])
         total = 0.0
-        for subject in self.spec.subjects:
-            forward, backward, classes = _speed(self.models[subject.name], x)
+        for name in self.hopeful:
+            forward, backward, classes = _speed(self.models[name], x)
+            draws = self.prognoses[name].recipe.draws
             for task in self.spec.tasks:
                 f, b = task.make()[0].passes(x[0].numel(), classes)
                 limit = self.spec.queries or f
-                total += len(self.spec.examples[: task.examples]) * (min(f, limit) * forward + min(b, limit) * backward)
+                passes = draws * (min(f, limit) * forward + min(b, limit) * backward)
+                total += len(self.spec.examples[: task.examples]) * passes * (task.role not in RESCUE)
         return total
 
     def run(
@@ -78,22 +91,77 @@ class Plan:
     ) -> Run:
         """Do what is not done yet, then write result.json, records.csv and report.html.
 
+        Where the checks of the attacks fail, more is tried before anything is said.
+
         Raises RunError when the folder cannot be used, KeyboardInterrupt when interrupted: what is done stays done.
         """
-        with Store(self.folder, self.spec.to_json()) as store:
-            for key, value in {
-                "classes": json.dumps(self.data.classes),
-                "environment": json.dumps(environment()),
-                "command": self.command,
-            }.items():
-                if not store.meta(key):
-                    store.set_meta(key, value)
-        execute(self.spec, self.models, self.data, self.folder, seconds=seconds, on_chunk=on_chunk)
+        began = time.monotonic()
+        self._remember()
+        contenders = self._contenders()
+        todo: list[tuple[Any, list[str]]] = [(None, self.hopeful)]
+        while todo:
+            roles, subjects = todo.pop()
+            left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
+            done = execute(
+                self.spec,
+                contenders,
+                self.data,
+                self.folder,
+                roles=roles,
+                subjects=subjects,
+                seconds=left,
+                on_chunk=on_chunk,
+            )
+            doubtful = Run(self.folder).doubtful if done and roles is None else []
+            if doubtful:
+                todo.append((RESCUE, doubtful))
+            if done and roles is None:
+                self._watch(contenders)
         run = Run(self.folder)
         run.write()
         if report:
             write_report(run)
         return run
+
+    def _remember(self) -> None:
+        """Write down what the records alone do not say."""
+        with Store(self.folder, self.spec.to_json()) as store:
+            for key, value in {
+                "classes": json.dumps(self.data.classes),
+                "environment": json.dumps(environment()),
+                "command": self.command,
+                "prognoses": json.dumps({name: p.data() for name, p in self.prognoses.items()}, allow_nan=False),
+            }.items():
+                if not store.meta(key):
+                    store.set_meta(key, value)
+
+    def _contenders(self) -> dict[str, Contender]:
+        """Every model as it was given, and as it is asked."""
+        made = {}
+        threat = as_threat(self.spec.threat)
+        for name in self.hopeful:
+            model, recipe = self.models[name], self.prognoses[name].recipe
+            x = checked_inputs(self.data.batch(self.spec.examples[:LESSONS])[0], model)
+            attacked = recipe.apply(model, x, threat, self.spec.seed)
+            made[name] = Contender(
+                model, attacked, lambda attacked=attacked, x=x: surrogate(attacked, x, threat, self.spec.seed)
+            )
+        return made
+
+    def _watch(self, contenders: Mapping[str, Contender]) -> None:
+        """Look at one attack step by step."""
+        for name in self.hopeful:
+            with Store(self.folder, write=False) as store:
+                if store.meta(f"evidence {name}"):
+                    continue
+            x, y = self.data.batch(self.spec.examples[:WATCHED])
+            model = contenders[name].attacked
+            seen = watch(
+                model, checked_inputs(x, model), y, as_threat(self.spec.threat), seed=self.spec.seed,
+                ids=torch.tensor(self.spec.examples[:WATCHED]),
+            )  # fmt: skip
+            with Store(self.folder, self.spec.to_json()) as store:
+                store.set_meta(f"evidence {name}", json.dumps(None if seen is None else seen.data(), allow_nan=False))
 
 
 def audit(
@@ -105,6 +173,7 @@ def audit(
     limit: int | None = 500,
     seed: int = 0,
     attacks: Sequence[Attack | str] = (),
+    claimed: float | None = None,
     batch: int | str = "auto",
     device: str = "auto",
     queries: int | None = None,
@@ -127,6 +196,7 @@ def audit(
         limit: how many examples, drawn with `seed`; None for all.
         seed: of the draw of examples and of all noise.
         attacks: attacks or names, instead of the preset's.
+        claimed: the clean accuracy that is claimed for the model; what the examples show must be compatible with it.
         batch: rows at once, or "auto".
         device: "auto", "cpu", "cuda", ...
         queries: forward passes an attack may spend on an example.
@@ -145,10 +215,50 @@ def audit(
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
         raise InputError(f"seconds must be a number of at least 0; got {seconds!r}. Write 600 for ten minutes.")
     made = plan(
-        model, data, threat, preset=preset, limit=limit, seed=seed, attacks=attacks, batch=batch, device=device,
-        queries=queries, out=out, fresh=fresh,
+        model, data, threat, preset=preset, limit=limit, seed=seed, attacks=attacks, claimed=claimed, batch=batch,
+        device=device, queries=queries, out=out, fresh=fresh,
     )  # fmt: skip
     return made.run(seconds=seconds, on_chunk=on_chunk)
+
+
+def check(
+    model: Any = None,
+    data: Any = None,
+    threat: Threat | str = DEMO_THREAT,
+    *,
+    claimed: float | None = None,
+    limit: int | None = 64,
+    seed: int = 0,
+    device: str = "auto",
+    weights: str | Path | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> dict[str, Examination]:
+    """Look at a model before it is attacked: seconds, and no attack.
+
+    The arguments are those of `audit` and `plan`.
+
+    Returns:
+        The findings by name of the model: `examination.checks`, and `examination.kind`, `.draws`, `.stops`, ...
+
+    Raises:
+        InputError: an argument is not what it should be.
+        ModelError: the model fails, or returns something else than scores or labels.
+    """
+    threat, where = as_threat(threat), as_device(device)
+    examples = as_data(data if data is not None else DEMO_DATA)
+    _check(limit, "auto", examples, claimed)
+    check_settings(seed, 1, None)
+    how: dict[str, Any] = {"weights": weights, "bounds": bounds, "mean": mean, "std": std, "device": where}
+    given = "small-cnn" if model is None else model
+    named = given if isinstance(given, Mapping) else {_name(given): given}
+    x, y = examples.batch(picked(examples, limit, seed).tolist())
+    found = {}
+    for name, one in named.items():
+        made = resolve_or_train(one, data, examples, seed=seed, **how)
+        found[str(name)] = examine(made, checked_inputs(x, made), y, threat=threat, claimed=claimed, seed=seed)
+    return found
 
 
 def plan(
@@ -160,6 +270,7 @@ def plan(
     limit: int | None = 500,
     seed: int = 0,
     attacks: Sequence[Attack | str] = (),
+    claimed: float | None = None,
     batch: int | str = "auto",
     device: str = "auto",
     queries: int | None = None,
@@ -182,7 +293,7 @@ def plan(
     """
     threat, where = as_threat(threat), as_device(device)
     examples = as_data(data if data is not None else DEMO_DATA)
-    _check(limit, batch, examples)
+    _check(limit, batch, examples, claimed)
     check_settings(seed, 1, queries)
     if isinstance(attacks, str):
         raise InputError(f"attacks must be a list of attacks or names; got {attacks!r}. Write [{attacks!r}].")
@@ -202,7 +313,7 @@ def plan(
     classes = _agree(models, examples, x)
     tasks = preset_tasks(
         preset, threat, classes=classes, examples=len(ids), access=min(m.access for m in models.values()),
-        attacks=tuple(as_attack(m) for m in attacks),
+        widest=_widest(threat, x, list(models.values())), attacks=tuple(as_attack(m) for m in attacks),
     )  # fmt: skip
     rows = (512 if where.type == "cuda" else 125) if batch == "auto" else int(batch)
     spec = Spec(
@@ -213,7 +324,30 @@ def plan(
     folder = Path(out) if out is not None else root() / f"{label}-{spec.digest[:12]}"
     if fresh and folder.exists():
         _remove(folder)
-    return Plan(spec, models, examples, folder, command)
+    known = _remembered(folder, spec)
+    if known is None:
+        x, y = examples.batch(ids[:LESSONS])
+        known = {
+            name: prognosis(m, checked_inputs(x, m), y, threat, claimed=claimed, seed=seed) for name, m in models.items()
+        }
+    return Plan(spec, models, examples, folder, known, command)
+
+
+def _remembered(folder: Path, spec: Spec) -> dict[str, Prognosis] | None:
+    """What an earlier call found out about the models, if it has begun the same run."""
+    if not (folder / "run.sqlite").exists():
+        return None
+    with Store(folder, write=False) as store:
+        if store.meta("spec") != spec.to_json() or not store.meta("prognoses"):
+            return None
+        found: dict[str, Any] = json.loads(store.meta("prognoses"))
+    return {name: Prognosis.of(data) for name, data in found.items()}
+
+
+def _widest(threat: Threat, x: Tensor, models: Sequence[Model]) -> float:
+    """A radius with which every input within the bounds can be reached."""
+    low, high = min(m.bounds[0] for m in models), max(m.bounds[1] for m in models)
+    return float(threat.size(torch.full_like(x[:1], low), torch.full_like(x[:1], high)).max())
 
 
 def demonstration(
@@ -301,7 +435,9 @@ def _name(model: Any) -> str:
     return type(getattr(model, "net", model)).__name__
 
 
-def _check(limit: Any, batch: Any, examples: DataSet) -> None:
+def _check(limit: Any, batch: Any, examples: DataSet, claimed: Any = None) -> None:
+    if claimed is not None and (isinstance(claimed, bool) or not isinstance(claimed, int | float) or not 0 <= claimed <= 1):
+        raise InputError(f"claimed must be an accuracy from 0 to 1; got {claimed!r}. Write 0.942 for 94.2 %.")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise InputError(f"limit must be at least 1; got {limit!r}. Leave it out for all examples.")
     if batch != "auto" and (not str(batch).isdigit() or int(batch) < 1):

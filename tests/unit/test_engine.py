@@ -57,6 +57,7 @@ def small(out: Path | str, **more: Any) -> Any:
 def timeless(run: Run) -> dict[str, Any]:
     """Everything a run says, but for the times it took."""
     result = run.result()
+    result.pop("environment")  # says whether the checkout has changes, and it may get some meanwhile
     for subject in result["subjects"]:
         for attack in subject["attacks"]:
             attack.pop("seconds")

@@ -41,6 +41,7 @@ Model = Annotated[
 Study = Annotated[str, typer.Argument(help="package.module:network or :factory, or small-cnn.")]
 Data = Annotated[str | None, typer.Option(help="Name, folder of images, or .npz file. `saddlepoint list data` shows names.")]
 Threat = Annotated[str, typer.Option(help="linf:0.3, l2:2, l1:10, l0:20; l2 alone has no radius; spatial:30,3, flow:1.")]
+Claimed = Annotated[float | None, typer.Option(help="Clean accuracy that is claimed: 0.942.")]
 Weights = Annotated[Path | None, typer.Option(help="File of weights: safetensors, or a checkpoint of plain tensors.")]
 Seed = Annotated[int, typer.Option(help="Key of all randomness.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, ...")]
@@ -99,6 +100,7 @@ def audit(
     threat: Threat = "linf:0.2",
     preset: Annotated[str, typer.Option(help="quick, standard or thorough.")] = "quick",
     attack: Annotated[list[str] | None, typer.Option(help="Attack by name, instead of the preset's; repeatable.")] = None,
+    claimed: Claimed = None,
     limit: Limit = 500,
     seed: Seed = 0,
     device: Device = "auto",
@@ -123,8 +125,8 @@ def audit(
     seconds = show.duration(budget)
     with show.Bars(quiet=json) as bars:
         made = plan(
-            model, data, threat, preset=preset, limit=limit or None, seed=seed, attacks=attack or (), batch=batch,
-            device=device, queries=queries, out=out, fresh=fresh, weights=weights, bounds=show.pair(bounds),
+            model, data, threat, preset=preset, limit=limit or None, seed=seed, attacks=attack or (), claimed=claimed,
+            batch=batch, device=device, queries=queries, out=out, fresh=fresh, weights=weights, bounds=show.pair(bounds),
             mean=show.numbers(mean), std=show.numbers(std), command=show.command_line(), on_epoch=bars.epoch,
         )  # fmt: skip
         bars.announce(made, seconds)
@@ -132,6 +134,40 @@ def audit(
     result = run.result()
     show.emit(result, json, lambda: show.audited(run, result))
     _leave(result, fail_under)
+
+
+@app.command()
+@guarded
+def check(
+    model: Model = None,
+    weights: Weights = None,
+    data: Data = None,
+    threat: Threat = "linf:0.2",
+    claimed: Claimed = None,
+    limit: Limit = 64,
+    seed: Seed = 0,
+    device: Device = "auto",
+    mean: Mean = None,
+    std: Std = None,
+    bounds: Bounds = "0,1",
+    json: Json = False,
+) -> None:
+    """Look at a model before it is attacked: what kind of answers it gives, and what would make an attack fail unnoticed.
+
+    Seconds of work. Exit code 3 if something was found that no repair of the attack can do anything about.
+    """
+    from dataclasses import asdict
+
+    from saddlepoint.auditing import check as look
+
+    found = look(
+        model, data, threat, claimed=claimed, limit=limit or None, seed=seed, device=device, weights=weights,
+        bounds=show.pair(bounds), mean=show.numbers(mean), std=show.numbers(std),
+    )  # fmt: skip
+    plain = {name: asdict(examination) for name, examination in found.items()}
+    show.emit(plain, json, lambda: show.examined(plain))
+    hopeless = any(not c["passed"] and not c["remedy"] for e in plain.values() for c in e["checks"])
+    raise typer.Exit(Exit.NOT_VALID if hopeless else Exit.FINE)
 
 
 def _leave(result: dict[str, Any], fail_under: float | None) -> NoReturn:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+MARKS = {"trusted": "[green]✓ trusted[/]", "repaired": "[blue]↻ repaired[/]", "not trusted": "[bold red]✗ not trusted[/]"}
 OUT = Console()
 ERR = Console(stderr=True)
 
@@ -49,31 +50,49 @@ def percent(share: dict[str, Any] | None) -> str:
 def audited(run: Any, result: dict[str, Any]) -> None:
     """The tables and the verdict of an audit."""
     for subject in result["subjects"]:
+        from saddlepoint.evaluation.spec import DECIDING
+
         rows = []
         for attack in subject["attacks"]:
-            if attack["role"] != "main":
+            if attack["role"] not in DECIDING or not (attack["role"] == "main" or attack["forwards"]):
                 continue
             size = "-" if attack["median_size"] is None else f"{attack['median_size']:.3g}"
             passes = f"{attack['forwards']}/{attack['backwards']}"
             name = attack["task"].removesuffix(f" @ {attack['threat']}")
             rows.append([name, percent(attack["success"]), percent(attack["robust"]), size, passes])
         robust = subject["robust"]
-        bracket = percent(robust["low"])
-        if robust["undecided"]:
+        bracket = "no number" if robust is None else percent(robust["low"])
+        if robust and robust["undecided"]:
             bracket += f" to {robust['high']['value']:.1%}, {robust['undecided']} undecided"
-        name = "worst case per example" if subject["verdict"]["valid"] else "worst case (NOT a robust accuracy)"
-        rows.append([name, "", bracket, "", ""])
+        rows.append(["worst case per example", "", bracket, "", ""])
         clean = f"clean accuracy {percent(subject['clean']).strip()}"
         title = f"{subject['name']}: {clean} (n={subject['clean']['n']}), {result['threat']}"
         table(title, ["attack", "success rate", "accuracy left", "median size", "passes f/b"], rows)
-        mark = "[green]✓[/]" if subject["verdict"]["valid"] else "[bold red]✗[/]"
+        mark = MARKS[subject["verdict"]["state"]]
         OUT.print(f"{mark} {escape(subject['name'])}: {escape(subject['verdict']['sentence'])}", soft_wrap=True)
-        for check in subject["checks"]:
-            if not check["passed"]:
-                OUT.print(f"    [red]{escape(check['name'])}[/]: {escape(check['finding'])}", soft_wrap=True)
+        doubtful(subject["checks"])
         OUT.print()
     OUT.print(f"report   {run.folder / 'report.html'}", soft_wrap=True, highlight=False)
     OUT.print(f"data     {run.folder / 'result.json'}, records.csv", soft_wrap=True, highlight=False)
+
+
+def examined(found: dict[str, dict[str, Any]]) -> None:
+    """What was found before any attack."""
+    for name, examination in found.items():
+        rows = []
+        for check in examination["checks"]:
+            end = "ok" if check["passed"] else "repaired" if check["remedy"] else "NOT REPAIRED"
+            rows.append([check["name"], end, check["finding"] + (f" → {check['remedy']}" if end == "repaired" else "")])
+        passes = f"{examination['forwards']} forward, {examination['backwards']} backward passes"
+        table(f"{name}: before the attacks ({passes})", ["what", "", "finding"], rows)
+
+
+def doubtful(checks: Sequence[dict[str, Any]]) -> None:
+    """The lines that did not pass."""
+    for check in checks:
+        if not check["passed"]:
+            color, end = ("blue", f" → {check['remedy']}") if check["remedy"] else ("red", "")
+            OUT.print(f"    [{color}]{escape(check['name'])}[/]: {escape(check['finding'] + end)}", soft_wrap=True)
 
 
 def attacked(result: Any, config: dict[str, Any], threat: str, taught: Any = None) -> None:

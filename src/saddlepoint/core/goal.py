@@ -48,6 +48,10 @@ class Goal(ABC):
         """The difference of logits ratio of Croce and Hein, signed for the attacker."""
 
     @abstractmethod
+    def textbook(self, logits: Logits) -> Loss:
+        """The cross entropy as it is commonly computed, from the softmax: it saturates, and its gradient vanishes."""
+
+    @abstractmethod
     def select(self, index: Any) -> "Goal":
         """The goal for some of the rows."""
 
@@ -112,19 +116,45 @@ class _ClassGoal(Goal):
 
 @dataclass(frozen=True)
 class Untargeted(_ClassGoal):
-    """Any answer but `y` (b,)."""
+    """Any answer but `y` (b,).
+
+    Attributes:
+        y: (b,) labels.
+        rejection: the output that stands for a refusal to answer, if the model has one: it is no answer to be wrong with,
+            so an input that is refused has not won (nor one that is answered as `y`).
+    """
+
+    rejection: int | None = None
 
     def reached(self, labels: Int[Tensor, "b *m"]) -> Bool[Tensor, "b *m"]:
-        return labels != self.like(labels)
+        wrong = labels != self.like(labels)
+        return wrong if self.rejection is None else wrong & (labels != self.rejection)
 
     def margin(self, logits: Logits) -> Loss:
-        return losses.margin(logits, self.like(logits[..., 0]))
+        y = self.like(logits[..., 0])
+        if self.rejection is None:
+            return losses.margin(logits, y)
+        refused = logits[..., self.rejection]
+        safe = losses.of_class(logits, y).maximum(refused)
+        return safe - self._answers(logits, y).amax(dim=-1)
 
     def cross_entropy(self, logits: Logits) -> Loss:
-        return losses.log_odds(logits, self.like(logits[..., 0]))
+        y = self.like(logits[..., 0])
+        if self.rejection is None:
+            return losses.log_odds(logits, y)
+        safe = torch.logaddexp(losses.of_class(logits, y), logits[..., self.rejection])
+        return safe - self._answers(logits, y).logsumexp(dim=-1)
 
     def dlr(self, logits: Logits) -> Loss:
         return losses.ratio(self.margin(logits), logits)
+
+    def textbook(self, logits: Logits) -> Loss:
+        return losses.log_probability(logits, self.like(logits[..., 0]))
+
+    def _answers(self, logits: Logits, y: Tensor) -> Logits:
+        """The logits of wrong answers, minus infinity elsewhere."""
+        assert self.rejection is not None
+        return losses.without(losses.without(logits, y), torch.full_like(y, self.rejection))
 
 
 @dataclass(frozen=True)
@@ -143,6 +173,9 @@ class Targeted(_ClassGoal):
     def dlr(self, logits: Logits) -> Loss:
         return losses.targeted_ratio(self.margin(logits), logits)
 
+    def textbook(self, logits: Logits) -> Loss:
+        return -losses.log_probability(logits, self.like(logits[..., 0]))
+
 
 class _Unnamed(Goal):
     """A goal that turns into another one before it is asked."""
@@ -150,7 +183,7 @@ class _Unnamed(Goal):
     def _unbound(self, _: Any) -> Any:
         raise InputError(f"{type(self).__name__} becomes Targeted at the start of an attack; give it to one, do not ask it.")
 
-    reached = margin = cross_entropy = dlr = _unbound  # type: ignore[assignment]  # wider than any of the four
+    reached = margin = cross_entropy = dlr = textbook = _unbound  # type: ignore[assignment]  # wider than any of them
 
 
 @dataclass(frozen=True)
@@ -223,3 +256,6 @@ class ReduceConfidence(_ClassGoal):
 
     def dlr(self, logits: Logits) -> Loss:
         return losses.ratio(losses.margin(logits, self.like(logits[..., 0])), logits)
+
+    def textbook(self, logits: Logits) -> Loss:
+        return losses.log_probability(logits, self.like(logits[..., 0]))

@@ -28,11 +28,13 @@ class Model(ABC):
         bounds: lowest and highest value of an input.
         access: what it lets an attacker see.
         device: where inputs should be, or None for wherever they are.
+        rejection: the output that stands for a refusal to answer, or None if the model always answers.
     """
 
     bounds: tuple[float, float]
     access: Access
     device: torch.device | None = None
+    rejection: int | None = None
 
     @abstractmethod
     def logits(self, x: Float[Tensor, "b *shape"]) -> Float[Tensor, "b k"]:

@@ -67,7 +67,7 @@ def attack(
     """
     model, method, threat = as_model(model), as_attack(method), as_threat(threat)
     x = checked_inputs(x, model)
-    goal = as_goal(goal).checked(len(x), x.device)
+    goal = as_goal(goal, model.rejection).checked(len(x), x.device)
     check_settings(seed, batch, queries)
     x = x if quantize is None else checked_grid(x, quantize, model)
     if starts is not None:
@@ -122,7 +122,7 @@ def fit(
             f"The method must be a LearnedAttack or its name; got {method!r}. Play other attacks with `attack`."
         )
     x = checked_inputs(x, model)
-    goal = as_goal(goal).checked(len(x), x.device)
+    goal = as_goal(goal, model.rejection).checked(len(x), x.device)
     check_settings(seed, 1, None)
     model.require(method.access, name, "Learn on a model that shows more.")
     for what, value, kinds in (("threat", threat, method.threats), ("goal", goal, method.goals)):
@@ -294,15 +294,15 @@ def _parsed_threat(text: str) -> dict[str, Any]:
     return {"eps": "inf"} | data if known[:1] == ["eps"] else data
 
 
-def as_goal(goal: Any) -> Goal:
-    """A Goal as it is; labels mean Untargeted."""
+def as_goal(goal: Any, rejection: int | None = None) -> Goal:
+    """A Goal as it is; labels mean Untargeted, where a refusal to answer is not a win."""
     if isinstance(goal, Goal):
         return goal
     if isinstance(goal, type) and issubclass(goal, Goal):
         raise InputError(f"The goal must be an instance; got the class {goal.__name__}. Write {goal.__name__}(...).")
     if isinstance(goal, str) or goal is None:
         raise InputError(f"The goal must be a Goal or the labels of x; got {goal!r}. Pass y, or Untargeted(y).")
-    return Untargeted(_as_tensor(goal, "The labels"))
+    return Untargeted(_as_tensor(goal, "The labels"), rejection)
 
 
 def _as_tensor(value: Any, what: str) -> Tensor:

@@ -1,7 +1,7 @@
 """What a game leaves behind, one row an example."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any
 
@@ -111,6 +111,18 @@ class Result:
                 continue
             columns[f.name] = torch.cat(values) if isinstance(values[0], Tensor) else sum(values)
         return cls(**columns)
+
+    def replaced(self, rows: Bool[Tensor, " n"], other: "Result") -> "Result":
+        """This result with some rows from another one; what was spent on them is spent twice."""
+        spent = ("queries", "gradients", "blank")
+        columns: dict[str, Any] = {"forwards": self.forwards + other.forwards, "backwards": self.backwards + other.backwards}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Tensor):
+                value = value.clone()
+                value[rows] = getattr(other, f.name) + (value[rows] if f.name in spent else 0)
+                columns[f.name] = value
+        return replace(self, **columns)
 
     def __repr__(self) -> str:
         counts = {o.name: int(self.rows(o).sum()) for o in Outcome}

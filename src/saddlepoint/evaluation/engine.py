@@ -1,7 +1,7 @@
 """Carry out a specification, chunk by chunk, and go on where an earlier process stopped."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from saddlepoint.core.attack import Seeks
+from saddlepoint.core.errors import ModelError
 from saddlepoint.core.game import Stop
 from saddlepoint.core.goal import Goal, Targeted, Untargeted
 from saddlepoint.core.model import Access, Model
 from saddlepoint.core.play import attack
 from saddlepoint.core.result import Outcome, Result
-from saddlepoint.evaluation.spec import Spec, Task
+from saddlepoint.evaluation.spec import DECIDING, RESCUE, Spec, Task
 from saddlepoint.evaluation.store import Store
+from saddlepoint.models.guided import Guided, Judged
 from saddlepoint.ops import norms
 
 
@@ -44,21 +46,60 @@ class Chunk:
         return self.subject, self.task.name, self.start
 
 
-def chunks(spec: Spec) -> Iterator[Chunk]:
-    """All work of a specification: task by task, so that a budget that ends early has tried every example alike."""
+@dataclass
+class Contender:
+    """A subject's model, in every form in which it is attacked.
+
+    Attributes:
+        shipped: as it was given.
+        attacked: as the attacks ask it, which is the same where nothing had to be repaired.
+        lessons: makes a network taught to answer alike; called once, if at all.
+    """
+
+    shipped: Model
+    attacked: Model
+    lessons: Callable[[], Model] | None = None
+    taught: Model | None = None
+
+    def plays(self, role: str) -> Model:
+        """The model that a task of this role attacks."""
+        if role == "naive":
+            return self.shipped
+        if role not in ("transfer", "guided"):
+            return self.attacked
+        if self.taught is None:
+            assert self.lessons is not None
+            self.taught = self.lessons()
+        return Judged(self.taught, self.attacked) if role == "transfer" else Guided(self.attacked, self.taught)
+
+
+def chunks(spec: Spec, roles: Collection[str] | None = None, subjects: Collection[str] | None = None) -> Iterator[Chunk]:
+    """The work of a specification: task by task, so that a budget that ends early has tried every example alike.
+
+    Args:
+        spec: of the run.
+        roles: of the tasks; None for all that are played without being needed.
+        subjects: by name; None for all.
+    """
     for number, task in enumerate(spec.tasks):
+        if task.role in RESCUE if roles is None else task.role not in roles:
+            continue
         examples = spec.examples[: task.examples]
         for subject in spec.subjects:
+            if subjects is not None and subject.name not in subjects:
+                continue
             for start in range(0, len(examples), spec.batch):
                 yield Chunk(subject.name, task, start, examples[start : start + spec.batch], number == 0)
 
 
 def execute(
     spec: Spec,
-    models: Mapping[str, Model],
+    contenders: Mapping[str, Contender],
     data: Examples,
     folder: Path,
     *,
+    roles: Collection[str] | None = None,
+    subjects: Collection[str] | None = None,
     seconds: float | None = None,
     on_chunk: Callable[[Chunk, bool], None] | None = None,
 ) -> bool:
@@ -66,9 +107,10 @@ def execute(
 
     Args:
         spec: what to do.
-        models: by subject name.
+        contenders: by subject name.
         data: where `spec.examples` are.
         folder: the run's.
+        roles, subjects: as for `chunks`.
         seconds: stop before the first chunk that would begin later; what is left stays undecided.
         on_chunk: called after each chunk, with whether it had been done before.
 
@@ -78,18 +120,19 @@ def execute(
     deadline = None if seconds is None else time.monotonic() + seconds
     with Store(folder, spec.to_json()) as store:
         done = store.done()
-        for chunk in chunks(spec):
+        for chunk in chunks(spec, roles, subjects):
             if chunk.key not in done:
                 if deadline is not None and time.monotonic() > deadline:
                     return False
-                _play(spec, chunk, models[chunk.subject], data, store)
+                _play(spec, chunk, contenders[chunk.subject], data, store)
             if on_chunk:
                 on_chunk(chunk, chunk.key in done)
     return True
 
 
-def _play(spec: Spec, chunk: Chunk, model: Model, data: Examples, store: Store) -> None:
+def _play(spec: Spec, chunk: Chunk, contender: Contender, data: Examples, store: Store) -> None:
     started = time.monotonic()
+    model = contender.plays(chunk.task.role)
     method, threat = chunk.task.make()
     x, y = data.batch(chunk.ids)
     ids = torch.tensor(chunk.ids)
@@ -99,9 +142,21 @@ def _play(spec: Spec, chunk: Chunk, model: Model, data: Examples, store: Store) 
     goal: Goal = Untargeted(y) if chunk.task.target is None else Targeted(torch.full_like(y, chunk.task.target))
     # The smallest change matters to the report, so minimum-norm attacks go on after the first win inside the radius.
     stop = Stop.NEVER if method.seeks is Seeks.MINIMUM else Stop.FIRST_WIN
-    result = attack(
-        model, x, goal, threat, method, seed=spec.seed, ids=ids, batch=spec.batch, queries=spec.queries, stop=stop
-    )
+    if chunk.task.target is None and model.rejection is not None:
+        goal = Untargeted(y, model.rejection)
+    how: dict[str, Any] = {"seed": spec.seed, "batch": spec.batch, "queries": spec.queries}
+    try:
+        result = attack(model, x, goal, threat, method, ids=ids, stop=stop, **how)
+    except ModelError:
+        if chunk.task.role != "naive":
+            raise
+        store.add(*chunk.key, [], {}, (0, 0, time.monotonic() - started))  # such an attack cannot be run on such a model
+        return
+    # What a random model takes back, or rounding: once more, for the widest margin instead of the first win.
+    again = result.rows(Outcome.ESCAPED) & (chunk.task.role in DECIDING)
+    if again.any() and stop is Stop.FIRST_WIN and spec.queries is None:
+        more = attack(model, x[again], goal.select(again), threat, method, ids=ids[again], stop=Stop.NEVER, **how)
+        result = result.replaced(again, more)
     records, found = _records(model, x, y, ids, chunk.task.target, result)
     tensors = {"x_adv": result.x_adv[found]}
     if chunk.first:

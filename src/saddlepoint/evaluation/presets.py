@@ -12,9 +12,16 @@ CLASSES_IN_MATRIX = 20
 
 
 def preset_tasks(
-    preset: str, threat: Threat, *, classes: int, examples: int, access: Access, attacks: tuple[Attack, ...] = ()
+    preset: str,
+    threat: Threat,
+    *,
+    classes: int,
+    examples: int,
+    access: Access,
+    widest: float,
+    attacks: tuple[Attack, ...] = (),
 ) -> tuple[Task, ...]:
-    """The tasks of a preset: those that decide robust accuracy, a curve over radii, source-target matrices.
+    """The tasks of a preset: those that decide robust accuracy, a curve over radii, checks, source-target matrices.
 
     Args:
         preset: "quick", "standard" or "thorough".
@@ -22,6 +29,7 @@ def preset_tasks(
         classes: of the model.
         examples: how many there are.
         access: what the models let attacks see; attacks that need more are left out.
+        widest: a radius with which any input can be reached.
         attacks: instead of the preset's own.
 
     Raises:
@@ -39,17 +47,35 @@ def preset_tasks(
         raise InputError(
             f"No attack of the {preset} preset for {kind} can do with {access.name.lower()}. Name one with --attack."
         )
-    some = min(examples, 50)
+    some = min(examples, 20 if rank == 0 else 50)
     tasks = [task(m, here, examples=some if m.access is Access.LABELS and access > m.access else None) for m in chosen]
     tracer = {Access.GRADIENTS: a.PGD(steps=(20, 40, 100)[rank]), Access.SCORES: a.Square(steps=(100, 300, 1000)[rank])}.get(
         access
     )
     if tracer is not None and isinstance(threat, tracer.threats):
         tasks += [task(tracer, f"{kind}:{radius:.6g}", "curve") for radius in radii(kind, eps)]
+    tasks += checking_tasks(threat, kind, rank, examples, access, widest)
     if access is Access.GRADIENTS and classes <= CLASSES_IN_MATRIX:
         some = min(examples, (100, 200, 500)[rank])
         tasks += [task(a.PGD(steps=20), here, "pairs", target=t, examples=some) for t in range(classes)]
     return tuple(tasks)
+
+
+def checking_tasks(threat: Threat, kind: str, rank: int, examples: int, access: Access, widest: float) -> list[Task]:
+    """What is played to know what the attacks are worth, and what is played where that turns out to be too little."""
+    here, some, few = f"{kind}:{threat.reach:.6g}", min(examples, 100), min(examples, 50)
+    tasks = [task(a.RandomSearch(candidates=(50, 100, 1000)[rank]), here, "noise", examples=some)]
+    if access is Access.GRADIENTS and isinstance(threat, a.PGD.threats):
+        tasks += [
+            task(a.PGD(steps=20, loss="textbook"), here, "naive", examples=some),
+            task(a.PGD(steps=(80, 160, 400)[rank], loss="margin"), here, "doubled", examples=some),
+            task(a.PGD(loss="margin"), f"{kind}:{widest:.6g}", "unbounded", examples=few),
+            task(a.PGD(steps=10, loss="margin"), here, "transfer", examples=some),
+            task(a.PGD(steps=100, loss="margin"), here, "guided"),
+        ]
+    if access >= Access.SCORES and isinstance(threat, a.Square.threats):
+        tasks.append(task(a.Square(steps=(2000, 5000, 10000)[rank]), here, "rescue"))
+    return tasks
 
 
 def main_attacks(kind: str, rank: int, classes: int) -> list[Attack]:

@@ -3,9 +3,9 @@
 import csv
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 import saddlepoint
 from saddlepoint.core.play import as_threat
 from saddlepoint.core.result import ROBUST, Outcome, Share
-from saddlepoint.evaluation.checks import Check, checks
 from saddlepoint.evaluation.engine import chunks
-from saddlepoint.evaluation.spec import Spec, Subject, Task
+from saddlepoint.evaluation.spec import CHECKING, DECIDING, RESCUE, Spec, Subject, Task
 from saddlepoint.evaluation.store import COLUMNS, Store, write_atomically
+from saddlepoint.evaluation.trust.after import DOUBTS, checks
+from saddlepoint.evaluation.trust.check import Check
+from saddlepoint.evaluation.trust.prognosis import Prognosis
 from saddlepoint.metrics import Bracket, bracket, pair_matrix, security_curve, smallest
 
 Columns = dict[str, NDArray[Any]]
@@ -28,12 +30,17 @@ class Verdict:
     """What may be said about a subject's robust accuracy.
 
     Attributes:
-        valid: whether the number may be called robust accuracy.
-        sentence: why, or why not.
+        state: "trusted", "repaired" (the model had to be asked otherwise than it was given), or "not trusted".
+        sentence: the number and what it rests on, or why there is none.
     """
 
-    valid: bool
+    state: Literal["trusted", "repaired", "not trusted"]
     sentence: str
+
+    @property
+    def valid(self) -> bool:
+        """Whether the number may be called robust accuracy."""
+        return self.state != "not trusted"
 
 
 class Run:
@@ -55,11 +62,22 @@ class Run:
             self.command = store.meta("command")
             self.records = store.records()
             self.costs = store.costs()
-            self.complete = {chunk.key for chunk in chunks(self.spec)} <= store.done()
+            done = store.done()
+            prognoses: dict[str, Any] = json.loads(store.meta("prognoses") or "{}")
+            self.prognoses = {name: Prognosis.of(data) for name, data in prognoses.items()}
+            self.evidence = {s.name: json.loads(store.meta(f"evidence {s.name}") or "null") for s in self.spec.subjects}
         grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for record in self.records:
             grouped.setdefault((record["subject"], record["task"]), []).append(record)
         self._columns = {key: columns_of(rows) for key, rows in grouped.items()}
+        hopeful = [s.name for s in self.spec.subjects if not self.hopeless(s)]
+        self.complete = {chunk.key for chunk in chunks(self.spec, subjects=hopeful)} <= done
+        # What is doubtful is so before the rescue, and because of what was played before it.
+        self.doubtful = (
+            [s.name for s in self.spec.subjects if s.name in hopeful and self._doubted(s)] if self.complete else []
+        )
+        if self.doubtful:
+            self.complete = {chunk.key for chunk in chunks(self.spec, RESCUE, self.doubtful)} <= done
 
     def columns(self, subject: str, task: str) -> Columns:
         """Columns of one task, in the order of examples; empty when nothing is recorded yet."""
@@ -78,6 +96,14 @@ class Run:
     def tasks(self, *roles: str) -> list[Task]:
         """Tasks with one of the roles."""
         return [t for t in self.spec.tasks if t.role in roles]
+
+    def hopeless(self, subject: Subject) -> bool:
+        """Whether a model has no answers that could be attacked."""
+        return subject.name in self.prognoses and self.prognoses[subject.name].hopeless
+
+    def _doubted(self, subject: Subject) -> bool:
+        """Whether the checks of what is always played fail, so that more has to be tried."""
+        return any(not c.passed and c.name in DOUBTS for c in self._after(subject, rescued=False))
 
     # -- per example, aligned with spec.examples -----------------------------------------------------------------
 
@@ -106,7 +132,9 @@ class Run:
         """(n,) size of the smallest change that any attack found, 0 where the clean answer is wrong."""
         kind = type(as_threat(self.spec.threat))
         sizes = [
-            self._align(subject, t, "size", np.inf) for t in self.tasks("main", "curve") if type(as_threat(t.threat)) is kind
+            self._align(subject, t, "size", np.inf)
+            for t in self.tasks(*DECIDING, "curve")
+            if type(as_threat(t.threat)) is kind
         ]
         right, known = self.clean(subject)
         return smallest(sizes, right | ~known)
@@ -115,31 +143,61 @@ class Run:
         """Robust accuracy in the main threat: worst case per example, over all attacks of the run."""
         right, known = self.clean(subject)
         decided = known.copy()
-        for task in self.tasks("main"):
+        for task in self.tasks(*DECIDING):
+            if task.role in RESCUE and subject.name not in self.doubtful:
+                continue
             decided &= self._decided(subject, task)
             decided &= self._align(subject, task, "outcome", "") != Outcome.NONFINITE.name
         eps = as_threat(self.spec.threat).reach
         broken = self.distance(subject) <= eps + 1e-6 * max(1.0, eps)
         return bracket(right | ~known, broken & known, decided)
 
+    def before(self, subject: Subject) -> Share | None:
+        """What the attack as it is commonly written leaves of the model as it was given; None where it cannot be run."""
+        for task in self.tasks("naive"):
+            outcome = self.columns(subject.name, task.name)["outcome"]
+            if len(outcome):
+                return Share(int(np.isin(outcome, ROBUST_NAMES).sum()), len(outcome))
+        return None
+
     def checks(self, subject: Subject) -> list[Check]:
-        """Evidence for and against the number."""
+        """Evidence for and against the number, in the order in which it was found."""
+        before = self.prognoses[subject.name].examination.checks if subject.name in self.prognoses else ()
+        seen = self.evidence.get(subject.name)
+        during = [Check(**c) for c in seen["checks"]] if seen else []
+        if during and self.robust(subject).high.count <= 1:
+            during = [replace(c, passed=True) for c in during]
+        return [*before, *during, *([] if self.hopeless(subject) else self._after(subject))]
+
+    def _after(self, subject: Subject, rescued: bool = True) -> list[Check]:
         right, known = self.clean(subject)
-        per_task = {t: self.columns(subject.name, t.name) for t in self.tasks("main", "curve")}
-        return checks(self.spec, per_task, right[known], self.classes)
+        roles = ["main", "curve", *CHECKING, *(RESCUE if rescued else ())]
+        per_task = {t: self.columns(subject.name, t.name) for t in self.tasks(*roles)}
+        random = subject.name in self.prognoses and self.prognoses[subject.name].examination.random
+        return checks(self.spec, per_task, right[known], self.classes, random=random)
 
     def verdict(self, subject: Subject) -> Verdict:
-        """One sentence."""
-        failed = [c for c in self.checks(subject) if not c.passed]
+        """The number and whether to believe it, in a sentence or two."""
+        lines = self.checks(subject)
+        failed = [c for c in lines if not c.passed and not c.remedy]
         if failed:
-            return Verdict(False, "Not valid evidence: " + "; ".join(c.finding for c in failed) + ".")
+            return Verdict("not trusted", "Not trusted: " + "; ".join(c.finding for c in failed) + ".")
         found = self.robust(subject)
         where = f"at {self.spec.threat}, worst case over all attacks per example"
         if found.undecided:
             low, high = f"{found.low.value:.1%}", f"{found.high.value:.1%}"
             undecided = f"{found.undecided} of {self.n} examples are undecided"
-            return Verdict(True, f"Robust accuracy is between {low} and {high} {where}; {undecided}.")
-        return Verdict(True, f"Robust accuracy is at most {found} {where}.")
+            number = f"Robust accuracy is between {low} and {high} {where}; {undecided}."
+        else:
+            number = f"Robust accuracy is at most {found} {where}."
+        repaired = [c for c in lines if not c.passed]
+        if not repaired:
+            return Verdict("trusted", number)
+        why = "; ".join(dict.fromkeys(c.finding for c in repaired))
+        what = "; ".join(self.prognoses[subject.name].recipe.words() or dict.fromkeys(c.remedy for c in repaired))
+        naive = self.before(subject)
+        common = f"PGD as commonly written leaves {naive}" if naive else "PGD as commonly written cannot be run"
+        return Verdict("repaired", f"{number} Repaired: {why}. Remedy: {what}. {common}.")
 
     # -- what is said --------------------------------------------------------------------------------------------
 
@@ -199,20 +257,37 @@ class Run:
             "size": matrix(columns["size"], won),
         }
 
+    def trust(self, subject: Subject) -> dict[str, Any] | None:
+        """What was found before and in the attacks, how the model was asked, and what the checks cost; None if not known."""
+        known, seen = self.prognoses.get(subject.name), self.evidence.get(subject.name)
+        if known is None:
+            return None
+        passes = {
+            role: sum(sum(self.costs.get((subject.name, t.name), (0, 0, 0.0))[:2]) for t in self.tasks(*roles))
+            for role, roles in {"attacks": ("main", "curve", "pairs", *RESCUE), "checks": CHECKING}.items()
+        }
+        found = known.examination
+        passes["checks"] += found.forwards + found.backwards + known.spent
+        passes["checks"] += seen["forwards"] + seen["backwards"] if seen else 0
+        return {**known.data(), "words": known.recipe.words(), "evidence": seen, "passes": passes}
+
     def result(self) -> dict[str, Any]:
         """Everything that is said, as versioned plain data: the content of result.json."""
-        from saddlepoint.evaluation.checks import bibliography
+        from saddlepoint.evaluation.trust.after import bibliography
 
         subjects = []
         for s in self.spec.subjects:
             right, known = self.clean(s)
-            robust, verdict = self.robust(s), self.verdict(s)
+            robust, verdict, naive = self.robust(s), self.verdict(s), self.before(s)
+            bracket = {"low": share(robust.low), "high": share(robust.high), "undecided": robust.undecided}
             subjects.append(
                 {
                     "name": s.name,
                     "clean": share(Share(int(right.sum()), int(known.sum()))),
-                    "robust": {"low": share(robust.low), "high": share(robust.high), "undecided": robust.undecided},
-                    "verdict": {"valid": verdict.valid, "sentence": verdict.sentence},
+                    "robust": bracket if verdict.valid else None,
+                    "before": share(naive) if naive else None,
+                    "verdict": {"state": verdict.state, "valid": verdict.valid, "sentence": verdict.sentence},
+                    "trust": self.trust(s),
                     "checks": [c.data() for c in self.checks(s)],
                     "attacks": [self.attack_row(s, t) for t in self.spec.tasks],
                     "curve": self.curve(s),

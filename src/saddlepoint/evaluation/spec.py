@@ -18,7 +18,14 @@ from saddlepoint.core.errors import ConfigError
 from saddlepoint.core.play import as_threat
 from saddlepoint.core.threat import Threat
 
-Role = Literal["main", "curve", "pairs"]
+# fmt: off
+Role = Literal[
+    "main", "curve", "pairs", "naive", "noise", "doubled", "unbounded", "transfer", "rescue", "guided",
+]
+# fmt: on
+DECIDING = ("main", "rescue", "guided")  # what decides robust accuracy
+RESCUE = ("rescue", "guided")  # what is played only where the checks of the rest fail
+CHECKING = ("naive", "noise", "doubled", "unbounded", "transfer")  # what is played to know what the rest is worth
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,11 @@ class Task:
         name: unique, readable.
         attack: the attack's configuration.
         threat: text such as "linf:0.3".
-        role: "main" decides robust accuracy, "curve" extends it over radii, "pairs" fills the source-target matrices.
+        role: "main" decides robust accuracy, "curve" extends it over radii, "pairs" fills the source-target matrices. The
+            others serve to know what these are worth: "naive" is the attack as it is commonly written, on the model as it was
+            given; "noise" and "doubled" are random points and twice the steps; "unbounded" has the whole range of inputs;
+            "transfer" attacks a network taught to answer alike. "rescue", and "guided" with the gradient of that network,
+            are played where the checks of all others fail, and then decide, too.
         target: the class to reach, or None for any wrong one.
         examples: only the first so many of the run's examples; None for all.
     """
@@ -172,6 +183,8 @@ def task(attack: Attack, threat: str, role: Role = "main", **more: Any) -> Task:
     name = type(attack).__name__ + (f"({changed})" if changed else "") + f" @ {threat}"
     if more.get("target") is not None:
         name += f" to {more['target']}"
+    if role in CHECKING + RESCUE:
+        name += f" ({role})"
     return Task(name=name, attack=config, threat=threat, role=role, **more)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from saddlepoint.core.errors import InputError
 from saddlepoint.core.model import checked_bounds
 from saddlepoint.core.play import as_model
-from saddlepoint.models.parts import Part, Wrapped
+from saddlepoint.models.parts import Instead, Part, Wrapped
 
 
 class Defended(Wrapped):
@@ -74,16 +74,4 @@ class Defended(Wrapped):
                 f"preprocess turns {tuple(x.shape)} into {tuple(seen.shape)} and {who} into {tuple(stand_in.shape)}. "
                 "Give as backward a differentiable function with the shape of preprocess."
             )
-        return _Instead.apply(seen.detach(), stand_in)
-
-
-class _Instead(torch.autograd.Function):
-    """The first input, to the last bit, with the gradient of the second."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, stand_in: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        return None, gradient
+        return Instead.apply(seen.detach(), stand_in)

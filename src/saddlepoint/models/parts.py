@@ -62,6 +62,7 @@ class Wrapped(Model):
         models = [part for part in inside if isinstance(part, Model)]
         self.access = min(model.access for model in models)
         self.device = next((model.device for model in models if model.device is not None), None)
+        self.rejection = models[0].rejection
 
     @contextmanager
     def session(self) -> Iterator["Wrapped"]:
@@ -69,6 +70,18 @@ class Wrapped(Model):
             for part in self.inside:
                 stack.enter_context(part.session())
             yield self
+
+
+class Instead(torch.autograd.Function):
+    """The first input, to the last bit, with the gradient of the second."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, stand_in: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        return None, gradient
 
 
 def averaged(logits: Tensor, weights: Tensor, over: str) -> Tensor:

@@ -1,6 +1,7 @@
 """Losses of logits for class `y`, as the defender sees them: large while `y` is the answer, negative margin once not.
 
-Logits are (..., k) and `y` is (...,); every loss returns (...,). None saturates, and none depends on a shift.
+Logits are (..., k) and `y` is (...,); every loss returns (...,). None depends on a shift. Only
+`log_probability` saturates.
 """
 
 import torch
@@ -34,6 +35,11 @@ def log_odds(logits: Logits, y: Labels) -> Loss:
     a saturated softmax rounds p_y to one.
     """
     return of_class(logits, y) - without(logits, y).logsumexp(dim=-1)
+
+
+def log_probability(logits: Logits, y: Labels) -> Loss:
+    """log(p_y), the negative of the cross entropy as it is commonly computed: flat where the softmax saturates."""
+    return of_class(logits.log_softmax(dim=-1), y)
 
 
 def ratio(difference: Loss, logits: Logits) -> Loss:

@@ -3,10 +3,12 @@
 import io
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
 from saddlepoint.evaluation.run import Run
+from saddlepoint.evaluation.trust.during import DECADES
 from saddlepoint.report import words
 
 INK, FAINT, MARK = "#5e0100", "#5e0101", "#5e0102"
@@ -44,6 +46,53 @@ def curve_svg(run: Run, result: dict[str, Any]) -> str:
     return inline(out.getvalue(), label)
 
 
+def loss_svg(margins: list[list[float]]) -> str:
+    """Margins over the steps of one attack: the middle example, the middle half, and the extremes."""
+    low, first, middle, third, high = zip(*margins, strict=True)
+    steps = range(len(margins))
+
+    def draw(axes: Any) -> None:
+        axes.fill_between(steps, low, high, color=SERIES[0], alpha=0.12, linewidth=0)
+        axes.fill_between(steps, first, third, color=SERIES[0], alpha=0.25, linewidth=0)
+        axes.plot(steps, middle, color=SERIES[0], linewidth=2)
+        axes.axhline(0, color=MARK, linewidth=1.2, linestyle=(0, (5, 3)))
+        axes.set(xlabel="step", ylabel="margin of the right class")
+
+    return _small(draw, "Margins of the examples over the steps of the watched attack; below zero an example is broken")
+
+
+def norms_svg(norms: list[int]) -> str:
+    """How many gradients had a norm in each decade; the first bar counts exact zeros."""
+    names = ["0", *(f"1e{d}" for d in DECADES)]
+    filled = [i for i, count in enumerate(norms) if count] or [0]
+    last = max(filled[-1], 1)
+    begin = min((i for i in filled if i), default=1)
+    shown = [0, *range(begin, last + 1)]
+
+    def draw(axes: Any) -> None:
+        axes.bar(range(len(shown)), [norms[i] for i in shown], color=SERIES[0], alpha=0.85)
+        axes.set_xticks(range(len(shown)), [names[i] for i in shown])
+        axes.set(xlabel="norm of the gradient, from", ylabel="gradients")
+
+    return _small(draw, f"Histogram of gradient norms; {norms[0]} of {sum(norms)} are exactly zero")
+
+
+def _small(draw: Callable[[Any], None], label: str) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.hashsalt": "saddlepoint", "svg.fonttype": "none", "font.size": 10})
+        figure = Figure(figsize=(4.6, 2.7), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        _plain(axes)
+        out = io.BytesIO()
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    return inline(out.getvalue(), label)
+
+
 def _line(axes: Any, number: int, subject: dict[str, Any]) -> None:
     eps = [point["eps"] for point in subject["curve"]]
     value = [math.nan if point["value"] is None else 100 * point["value"] for point in subject["curve"]]
@@ -66,6 +115,11 @@ def _frame(axes: Any, run: Run) -> None:
     axes.set(ylim=(0, 110), ylabel="accuracy left (%)", xlabel=words.AXES.get(kind, f"radius of {kind}"))
     axes.set_xlim(left=0)
     axes.set_yticks(range(0, 101, 20))
+    _plain(axes)
+
+
+def _plain(axes: Any) -> None:
+    """Quiet axes."""
     axes.grid(color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, length=0, pad=6)

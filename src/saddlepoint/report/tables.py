@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from saddlepoint import attacks
 from saddlepoint.core.config import to_config
@@ -13,8 +14,9 @@ from saddlepoint.core.errors import InputError
 from saddlepoint.core.result import Outcome, Share
 from saddlepoint.evaluation.presets import CLASSES_IN_MATRIX, PRESETS, main_attacks
 from saddlepoint.evaluation.run import Run, share
-from saddlepoint.evaluation.spec import Subject, Task
+from saddlepoint.evaluation.spec import CHECKING, DECIDING, Subject, Task
 from saddlepoint.report import words
+from saddlepoint.report.figures import loss_svg, norms_svg
 
 EXAMPLES_IN_SPEC = 20_000
 MARKERS = "●■▲◆▼✚"
@@ -60,26 +62,75 @@ def subject(run: Run, who: Subject, made: dict[str, Any]) -> dict[str, Any]:
     """Headline, attacks and evidence of a subject."""
     number = run.spec.subjects.index(who)
     rows = [attack(run, who, task, row) for task, row in zip(run.spec.tasks, made["attacks"], strict=True)]
-    robust, valid, started = made["robust"], made["verdict"]["valid"], made["clean"]["n"] > 0
-    sentence = made["verdict"]["sentence"] if started else "Nothing is recorded yet, so nothing can be said."
+    robust, state, started = made["robust"], made["verdict"]["state"], made["clean"]["n"] > 0
+    said = started or run.hopeless(who)
+    valid = state != "not trusted" and started
     return {
         "name": who.name,
         "source": who.source,
         "color": number % COLORS,
         "marker": MARKERS[(number + number // COLORS) % len(MARKERS)],
         "clean": made["clean"],
-        "low": robust["low"],
-        "high": robust["high"],
-        "undecided": robust["undecided"],
+        "low": robust["low"] if robust else None,
+        "high": robust["high"] if robust else None,
+        "undecided": robust["undecided"] if robust else 0,
         "started": started,
-        "valid": valid and started,
-        "state": "invalid" if not (valid and started) else "undecided" if robust["undecided"] else "valid",
-        "label": "Robust accuracy" if valid and started else "Not a robust accuracy",
-        "sentence": sentence,
-        "checks": made["checks"],
-        "main": [r for r in rows if r["role"] == "main"],
+        "said": said,
+        "valid": valid,
+        "repaired": valid and state == "repaired",
+        "before": made["before"],
+        "state": "invalid" if not valid else "undecided" if robust["undecided"] else state,
+        "label": "Robust accuracy" if valid else "No robust accuracy",
+        "sentence": made["verdict"]["sentence"] if said else "Nothing is recorded yet, so nothing can be said.",
+        "stages": stages(made["checks"]),
+        "trust": trust(made["trust"]),
+        "evidence": evidence(made["trust"]),
+        "main": [r for r in rows if r["role"] in DECIDING and (r["recorded"] or r["role"] == "main")],
         "curve": [r for r in rows if r["role"] == "curve"],
+        "checking": [r for r in rows if r["role"] in CHECKING],
         "worst": worst(run, who, made),
+    }
+
+
+STAGES = {
+    "before": "Before the attacks: the model is asked",
+    "during": "In an attack: every step is watched",
+    "after": "After the attacks: their records are compared",
+}
+
+
+def stages(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The checks by when they were made, each with how it ended."""
+
+    def state(check: dict[str, Any]) -> str:
+        return "pass" if check["passed"] else "repaired" if check["remedy"] else "fail"
+
+    return [
+        {"title": title, "checks": [{**c, "state": state(c)} for c in checks if c["stage"] == stage]}
+        for stage, title in STAGES.items()
+        if any(c["stage"] == stage for c in checks)
+    ]
+
+
+def trust(made: dict[str, Any] | None) -> dict[str, Any] | None:
+    """How the model was asked, what else was tried, and what it cost to know."""
+    if made is None:
+        return None
+    trials = [{"words": "; ".join(t["words"]) or "as it was given", "left": t["left"], "n": t["n"]} for t in made["trials"]]
+    attacks, checks = made["passes"]["attacks"], made["passes"]["checks"]
+    return {"words": made["words"], "trials": trials, "attacks": attacks, "checks": checks}
+
+
+def evidence(made: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Pictures of the attack that was watched."""
+    if made is None or not made["evidence"]:
+        return None
+    seen = made["evidence"]
+    return {
+        "n": seen["n"],
+        "steps": len(seen["margins"]) - 1,
+        "loss": Markup(loss_svg(seen["margins"])),
+        "norms": Markup(norms_svg(seen["norms"])),
     }
 
 
@@ -107,8 +158,8 @@ def worst(run: Run, who: Subject, made: dict[str, Any]) -> dict[str, Any]:
     """The line of all attacks together: for every example the one that hurts most."""
     right, _ = run.clean(who)
     sizes = run.distance(who)[right]
-    main = [row for row in made["attacks"] if row["role"] == "main"]
-    left, standing = int(right.sum()), made["robust"]["high"]["count"]
+    main = [row for row in made["attacks"] if row["role"] in DECIDING]
+    left, standing = int(right.sum()), run.robust(who).high.count
     unknown = run.n - made["clean"]["n"]  # examples without any record count as standing
     return {
         "success": share(Share(left - (standing - unknown), left)),

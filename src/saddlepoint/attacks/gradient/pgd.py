@@ -25,7 +25,8 @@ class PGD(Attack):
         steps: gradient evaluations.
         step_size: in input units; None means 2.5 * radius / steps, with which any point of the ball can be reached.
         random_start: begin at a random point of the set, else at the clean input.
-        loss: "cross_entropy" as in the paper, "margin" or "dlr".
+        loss: "cross_entropy" as in the paper, "margin" or "dlr"; or "textbook", the cross entropy of the model's own outputs
+            as it is commonly computed. That one saturates: it is here to show what others would have reported.
         confidence: with loss="margin", stop pushing a row that wins by so much in the model's own logits; None for never.
             The paper's "CW+" is 50; it matters where rows go on after their win, as with `stop=Stop.NEVER`.
 
@@ -46,7 +47,7 @@ class PGD(Attack):
     steps: Count = 40
     step_size: StepSize | None = None
     random_start: bool = True
-    loss: Literal["cross_entropy", "margin", "dlr"] = "cross_entropy"
+    loss: Literal["cross_entropy", "margin", "dlr", "textbook"] = "cross_entropy"
     confidence: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     def __post_init__(self) -> None:
@@ -69,6 +70,8 @@ class PGD(Attack):
 
     def badness(self, game: Game, theta: Tensor) -> Tensor:
         """What every row minimizes."""
+        if self.loss == "textbook":
+            return game.goal.textbook(game.logits(theta) * (game.scale[:, None] if game.judged else 1.0))
         value: Tensor = getattr(game, self.loss)(theta)
         if self.confidence is None:
             return value
