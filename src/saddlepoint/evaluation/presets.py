@@ -64,7 +64,7 @@ def preset_tasks(
 def checking_tasks(threat: Threat, kind: str, rank: int, examples: int, access: Access, widest: float) -> list[Task]:
     """What is played to know what the attacks are worth, and what is played where that turns out to be too little."""
     here, some, few = f"{kind}:{threat.reach:.6g}", min(examples, 100), min(examples, 50)
-    tasks = [task(a.RandomSearch(candidates=(50, 100, 1000)[rank]), here, "noise", examples=some)]
+    tasks = [task(a.RandomSearch(candidates=(30, 100, 1000)[rank]), here, "noise", examples=some)]
     if access is Access.GRADIENTS and isinstance(threat, a.PGD.threats):
         tasks += [
             task(a.PGD(steps=20, loss="textbook"), here, "naive", examples=some),

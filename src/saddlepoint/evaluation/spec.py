@@ -18,11 +18,9 @@ from saddlepoint.core.errors import ConfigError
 from saddlepoint.core.play import as_threat
 from saddlepoint.core.threat import Threat
 
-# fmt: off
-Role = Literal[
-    "main", "curve", "pairs", "naive", "noise", "doubled", "unbounded", "transfer", "rescue", "guided",
-]
-# fmt: on
+Playing = Literal["main", "curve", "pairs", "rescue", "guided"]
+Checking = Literal["naive", "noise", "doubled", "unbounded", "transfer"]
+Role = Playing | Checking
 DECIDING = ("main", "rescue", "guided")  # what decides robust accuracy
 RESCUE = ("rescue", "guided")  # what is played only where the checks of the rest fail
 CHECKING = ("naive", "noise", "doubled", "unbounded", "transfer")  # what is played to know what the rest is worth
@@ -37,10 +35,10 @@ class Task:
         attack: the attack's configuration.
         threat: text such as "linf:0.3".
         role: "main" decides robust accuracy, "curve" extends it over radii, "pairs" fills the source-target matrices. The
-            others serve to know what these are worth: "naive" is the attack as it is commonly written, on the model as it was
-            given; "noise" and "doubled" are random points and twice the steps; "unbounded" has the whole range of inputs;
-            "transfer" attacks a network taught to answer alike. "rescue", and "guided" with the gradient of that network,
-            are played where the checks of all others fail, and then decide, too.
+            others serve to know what these are worth: "naive" is the attack as it is commonly written, on the model as it
+            was given; "noise" and "doubled" are random points and twice the steps; "unbounded" has the whole range of
+            inputs; "transfer" attacks a network taught to answer alike. "rescue", and "guided" with the gradient of that
+            network, are played where the checks of all others fail, and then decide, too.
         target: the class to reach, or None for any wrong one.
         examples: only the first so many of the run's examples; None for all.
     """

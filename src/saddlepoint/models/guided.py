@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from saddlepoint.core.answers import checked_logits
+from saddlepoint.core.errors import InputError
 from saddlepoint.core.model import Access
 from saddlepoint.core.play import as_model
 from saddlepoint.models.parts import Instead, Wrapped
+from saddlepoint.ops import losses
 
 
 class Guided(Wrapped):
@@ -36,6 +38,37 @@ class Guided(Wrapped):
         if not (x.requires_grad and torch.is_grad_enabled()):
             return answer
         return Instead.apply(answer, checked_logits(self.guide.logits, x)[:, : answer.shape[1]])
+
+    def labels(self, x: Tensor) -> Tensor:
+        return self.model.labels(x)
+
+
+class Confident(Wrapped):
+    """A model that may refuse, guided as if certainty would keep it from refusing.
+
+    Most detectors take for clean what a network is sure of (Carlini and Wagner, "Adversarial examples are not easily
+    detected", AISec 2017). Where the refusal is the largest output, its gradient is here that of the likeliest answer's
+    rivals: an attack that pushes the refusal down raises the likeliest answer above all others.
+
+    Args:
+        model: a Model with a `rejection`, whose answers stay as they are.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = as_model(model)
+        super().__init__(self.model)
+        self.bounds = self.model.bounds
+        if self.rejection is None:
+            raise InputError(
+                "Confident needs a model that may refuse to answer; this one has no rejection. Attack it as it is."
+            )
+
+    def logits(self, x: Tensor) -> Tensor:
+        answer = checked_logits(self.model.logits, x)
+        refused = torch.arange(answer.shape[1], device=x.device) == self.rejection
+        answers = answer.masked_fill(refused, -torch.inf)
+        rivals = losses.without(answers, answers.argmax(1)).logsumexp(1)
+        return Instead.apply(answer.detach(), torch.where(refused, rivals[:, None], answer))
 
     def labels(self, x: Tensor) -> Tensor:
         return self.model.labels(x)

@@ -149,6 +149,7 @@ class _Look:
         random, draws = self.draws(answers, coupled) if finite else (False, 1)
         self.clean(answers, random, claimed)
         saturated, blank, slope, stops = 0.0, None, None, ()
+        self.refusals(answers)
         if self.model.access is Access.GRADIENTS and finite and draws > 0:
             saturated, blank, slope, stops = self.gradients(kind, random, draws, coupled)
         return Examination(
@@ -186,29 +187,30 @@ class _Look:
         return f"; the median distance of the first from the second is {float(gap):.4g}"
 
     def finite(self, answers: Tensor, threat: Threat | None) -> bool:
-        """NaN on clean inputs, and on random points of the threat: its corners, where attacks go."""
+        """NaN on clean inputs, and on random points of the threat."""
         bad = int((~answers.isfinite()).any(1).sum())
         if bad:
-            self.note("clean answers", False, f"{bad} of {len(self.x)} clean inputs have answers that are not finite")
+            self.note("clean answers", False, f"{bad} of {len(self.x)} clean inputs have answers that are NaN or infinite")
             return False
         near = self.around(threat)
         with torch.no_grad():
             away = self.scores(near)
         broken = away.isnan().any(1) | (away == torch.inf).any(1) if self.model.access >= Access.SCORES else away[:, 0] < 0
         wrong = int(broken.sum())
-        finding = f"{wrong} of {len(near)} random points near the clean inputs have answers that are not finite"
+        finding = f"{wrong} of {len(near)} random points near the clean inputs have answers that are NaN or infinite"
         self.note("finite answers", not wrong, finding)
         return not wrong
 
     def around(self, threat: Threat | None) -> Tensor:
-        """Points a random step of the threat's whole size away."""
+        """Points a random step away: corners of the threat, where attacks go, and points inside it."""
         noise = Noise(self.seed, torch.arange(len(self.x)), "around", self.x.device)
         low, high = self.model.bounds
         reach = threat.reach if threat is not None and 0 < threat.reach < float("inf") else 0.1 * (high - low)
         signs = noise.sign(*self.x.shape[1:]).to(self.x)
+        sizes = noise.uniform(*self.x.shape[1:]).to(self.x)
         if threat is None or threat.parametric or type(threat).__name__ != "Linf":
             reach = min(reach, 0.1 * (high - low))
-        return (self.x + reach * signs).clamp(low, high)
+        return torch.cat([self.x + reach * signs, self.x + reach * signs * sizes]).clamp(low, high)
 
     def coupled(self) -> bool:
         """Whether rows answer differently alone than in company."""
@@ -271,6 +273,21 @@ class _Look:
         low, high = found.interval
         finding = f"{right} of {len(self.y)} examples are answered rightly, {claimed:.1%} is claimed"
         self.note("clean accuracy", low <= claimed <= high, finding)
+
+    def refusals(self, answers: Tensor) -> None:
+        """Whether the model may refuse to answer, and how it decides."""
+        output = self.model.rejection
+        if output is None:
+            return
+        finding = (
+            f"the model may refuse to answer, and refuses {int((self.winners(answers) == output).sum())} of {len(answers)}"
+        )
+        finding += " clean inputs"
+        if self.model.access >= Access.SCORES:
+            rest = torch.arange(answers.shape[1], device=answers.device) != output
+            above = answers[:, output] - answers[:, rest].amax(1)
+            finding += "; the same distance from every answer, so that it detects nothing" if above.std() < 1e-6 else ""
+        self.note("refusals", False, finding, "only a wrong answer that is not refused counts as a success")
 
     def gradients(self, kind: str, random: bool, draws: int, coupled: bool) -> tuple[float, float, float | None, list[str]]:
         """Whether the loss has a gradient, on outputs as they are and on their natural scale, and whether it is right."""

@@ -19,7 +19,7 @@ from saddlepoint.core.threat import Threat
 from saddlepoint.evaluation.trust.check import Check
 from saddlepoint.models.parts import Wrapped
 
-WATCHED = 32  # examples
+WATCHED = 16  # examples
 STEPS = 40
 LAST = 10  # steps at the end, where nothing should move any more
 MOVED = 0.05  # of the whole way of the loss

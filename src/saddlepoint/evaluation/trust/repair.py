@@ -20,7 +20,7 @@ from saddlepoint.core.threat import Threat
 from saddlepoint.evaluation.trust.before import FEW, RARELY, Examination, attack_draws, blank_share, find_stops
 from saddlepoint.evaluation.trust.surrogate import scattered, stand_in, surrogate
 from saddlepoint.models.expectation import ExpectationOver
-from saddlepoint.models.guided import Guided, Judged
+from saddlepoint.models.guided import Confident, Guided, Judged
 from saddlepoint.models.restated import LogProbabilities, OneByOne, in_double
 from saddlepoint.models.straight_through import StraightThrough
 from saddlepoint.models.torch import TorchModel
@@ -46,6 +46,7 @@ class Recipe:
         learned: modules that gradients go through by way of a small network taught to do the same.
         smooth: gradients are those of the mean over normal noise of this deviation, in widths of the bounds; 0 for none.
         surrogate: gradients are those of a small network taught to answer as the model.
+        confident: refusals are pushed away by certainty of the answer.
         draws: answers averaged.
     """
 
@@ -57,6 +58,7 @@ class Recipe:
     learned: tuple[str, ...] = ()
     smooth: float = 0.0
     surrogate: bool = False
+    confident: bool = False
     draws: int = 1
 
     def words(self) -> list[str]:
@@ -70,6 +72,7 @@ class Recipe:
             f"a learned gradient for {', '.join(self.learned)}": bool(self.learned),
             f"gradients of the mean over noise of {self.smooth:g}": self.smooth > 0,
             "gradients of a network taught to answer alike": self.surrogate,
+            "refusals pushed away by certainty": self.confident,
             f"the mean of {self.draws} draws": self.draws > 1,
         }
         return [words for words, done in said.items() if done]
@@ -110,6 +113,8 @@ class Recipe:
             search, judge = OneByOne(search), OneByOne(judge)
         if self.logarithm:
             search = LogProbabilities(search)
+        if self.confident:
+            search = Confident(search)
         if self.smooth:
             width = self.smooth * (model.bounds[1] - model.bounds[0])
 
@@ -178,7 +183,9 @@ def choose(
 
 
 def _troubled(model: Model, base: Recipe, found: Examination, x: Tensor, y: Tensor, threat: Threat, seed: int) -> bool:
-    """Whether the gradient is missing or misleading even when the model is asked by the base recipe."""
+    """Whether the gradient is missing or misleading even when the model is asked by the base recipe, or may be."""
+    if model.rejection is not None:
+        return True
     if found.slope is not None:
         return not 0.5 <= found.slope <= 2.0
     return blank_share(base.apply(model, x, threat, seed), x[:TRIED_ON], y[:TRIED_ON]) > RARELY
@@ -194,6 +201,8 @@ def _candidates(model: Model, base: Recipe, found: Examination, x: Tensor) -> li
         alike = _alike(model, x[:FEW])
         if alike and alike != through:
             made.append(replace(base, through=alike))
+    if model.rejection is not None:
+        made.append(replace(base, confident=True))
     made += [replace(base, smooth=width) for width in WIDTHS]
     return [*made, replace(base, surrogate=True)]
 
