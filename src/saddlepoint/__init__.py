@@ -38,6 +38,7 @@ _HOMES = {
     "Color": "threats",
     "TorchModel": "models",
     "CallableModel": "models",
+    "HTTPModel": "models",
     "SklearnModel": "models",
     "ExpectationOver": "models",
     "Defended": "models",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from saddlepoint.models import Defended as Defended
     from saddlepoint.models import Ensemble as Ensemble
     from saddlepoint.models import ExpectationOver as ExpectationOver
+    from saddlepoint.models import HTTPModel as HTTPModel
     from saddlepoint.models import Reparameterized as Reparameterized
     from saddlepoint.models import SklearnModel as SklearnModel
     from saddlepoint.models import TorchModel as TorchModel

@@ -30,7 +30,8 @@ from saddlepoint.evaluation.trust.before import Examination, examine
 from saddlepoint.evaluation.trust.during import WATCHED, watch
 from saddlepoint.evaluation.trust.prognosis import Prognosis, prognosis
 from saddlepoint.evaluation.trust.surrogate import surrogate
-from saddlepoint.models.resolve import ZOO, resolve
+from saddlepoint.models.http import HTTPModel
+from saddlepoint.models.resolve import ZOO, is_address, resolve, root
 from saddlepoint.models.torch import TorchModel
 from saddlepoint.models.train import Trainer, as_device, load_weights, save_weights, seeded
 from saddlepoint.models.zoo import SmallCNN
@@ -407,11 +408,6 @@ def resolve_or_train(
     return made
 
 
-def root() -> Path:
-    """Where runs are kept: the environment variable SADDLEPOINT_DIR, or `runs` in the current folder."""
-    return Path(os.environ.get("SADDLEPOINT_DIR", "runs"))
-
-
 def as_data(data: Any) -> DataSet:
     """A data set, or the one that a name, a path or a pair (x, y) stands for."""
     if isinstance(data, DataSet):
@@ -430,6 +426,8 @@ def _subject(name: str, given: Any, model: Model) -> Subject:
 
 
 def _name(model: Any) -> str:
+    if is_address(model):
+        return model.partition("//")[2].partition("#")[0].partition("?")[0]
     if isinstance(model, str):
         return model.rpartition(":")[2]
     return type(getattr(model, "net", model)).__name__
@@ -476,6 +474,8 @@ def _speed(model: Model, x: Tensor) -> tuple[float, float, int]:
                 answer = model.logits(x) if model.access >= Access.SCORES else model.labels(x)
             classes = answer.shape[1] if answer.dim() > 1 else 2
             forward = min(forward, (time.perf_counter() - started) / len(x))
+        if isinstance(model, HTTPModel) and model.sent:  # the second pass came from its file
+            forward = max(forward, model.seconds / model.sent / model.concurrency)
         if model.access is Access.GRADIENTS:
             leaf = x.clone().requires_grad_()
             started = time.perf_counter()

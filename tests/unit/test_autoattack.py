@@ -32,10 +32,13 @@ def test_rows_leave_inside_a_stage():
     assert result.queries[won].float().mean() < 20  # less than one stage
 
 
-def test_the_l1_ball_goes_without_square():
+def test_the_l1_ball_ends_with_square_too():
     model = Wavy()
     x, y = model.inputs(6)
-    result = sp.attack(model, x, y, "l1:1.5", A.AutoAttack(steps=20, queries=50))
-    stages = [a for a in A.AutoAttack(steps=20).cascade.attacks if issubclass(sp.L1, a.threats)]
-    assert [type(a).__name__ for a in stages] == ["APGD", "APGD", "FAB"]
+    attack = A.AutoAttack(steps=20, queries=50)
+    result = sp.attack(model, x, y, "l1:1.5", attack)
+    assert [type(a).__name__ for a in attack.cascade.attacks] == ["APGD", "APGD", "FAB", "Square"]
+    assert all(issubclass(sp.L1, a.threats) for a in attack.cascade.attacks)
     assert result.rows(sp.Outcome.FOUND).any()
+    lost = result.rows(sp.Outcome.NOT_FOUND)
+    assert (result.queries[lost] > 50).all()  # Square had its turn

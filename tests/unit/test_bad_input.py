@@ -238,7 +238,7 @@ THREATS = [
         (torch.ones(30, 30), r"got tensor"),
     ]),
     ("colon without radius", lambda: go(threat="l2:", method=a.DDN(steps=2)), r"l2:"),
-    ("wrong norm", lambda: go(threat="l1:0.3", method="Square"), r"Square searches Linf, L2; got L1\(eps=0\.3\)"),
+    ("wrong norm", lambda: go(threat="l0:3", method="Square"), r"Square searches Linf, L2, L1; got L0\(eps=3\.0\)"),
     ("not minimizable", lambda: go(threat="l1:0.3", method="DeepFool"), r"DeepFool searches L2, Linf; got L1"),
     *((f"Linf({e!r})", lambda e=e: sp.Linf(e), r"Linf\.eps .*" + re.escape(repr(e))) for e in (-1, NAN, "x", None, [0.1], "1/0", "")),
     ("no radius", lambda: sp.L2(), r"L2 needs 'eps'; write L2\(eps"),

@@ -36,7 +36,8 @@ class Exit(IntEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print plain data instead of tables.")]
 Model = Annotated[
-    str | None, typer.Argument(help="package.module:network or :factory, or small-cnn. Left out: the demonstration.")
+    str | None,
+    typer.Argument(help="package.module:network or :factory, http://..., or small-cnn. Left out: the demonstration."),
 ]
 Study = Annotated[str, typer.Argument(help="package.module:network or :factory, or small-cnn.")]
 Data = Annotated[str | None, typer.Option(help="Name, folder of images, or .npz file. `saddlepoint list data` shows names.")]
@@ -187,7 +188,7 @@ def _leave(result: dict[str, Any], fail_under: float | None) -> NoReturn:
 @guarded
 def attack(
     method: Annotated[str, typer.Argument(help="Name of an attack, or its settings as a TOML file.")],
-    model: Annotated[str, typer.Option(help="package.module:network or :factory, or small-cnn.")] = "small-cnn",
+    model: Annotated[str, typer.Option(help="package.module:network or :factory, http://..., or small-cnn.")] = "small-cnn",
     weights: Weights = None,
     data: Data = "mnist-5k",
     threat: Threat = "linf:0.2",
@@ -317,6 +318,70 @@ def rubbish(
     )  # fmt: skip
     found = study.rubbish(made, examples, samples, attack, threat, each, seed, out)
     show.emit(found, json, lambda: study.strewn(found))
+
+
+@app.command()
+@guarded
+def transfer(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="models: what fools one, put to the others. halves: the same for networks trained on halves of the data. "
+            "sources: the first model's accuracy, by attack and source. confidence: source and target, by confidence."
+        ),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="name=model, repeatable: package.module:factory, small-cnn@weights, or small-cnn#1 for a seed."),
+    ] = None,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="Name, or settings as a TOML file; for sources repeatable.")
+    ] = None,
+    data: Data = "mnist-5k",
+    threat: Annotated[str, typer.Option(help="linf:0.3, l2:2; l2 alone has no radius.")] = "l2",
+    targets: Annotated[bool, typer.Option(help="Toward a random wrong class of each example, or any.")] = True,
+    noise: Annotated[
+        str | None, typer.Option(help="Standard deviations of noise, 0.1,0.3; left out, those of the crafted changes.")
+    ] = None,
+    amplify: Annotated[str | None, typer.Option(help="Distortions to stretch the crafted changes to: 0.1.")] = None,
+    confidence: Annotated[str, typer.Option(help="Of the attack, in the source's logits.")] = "0,5,10,15,20,25,30,35,40",
+    limit: Limit = 100,
+    seed: Seed = 0,
+    device: Device = "auto",
+    batch: Annotated[int, typer.Option(help="Rows at once.", min=1)] = 256,
+    out: Annotated[Path | None, typer.Option(help="Keep the table in this file: .json or .md.")] = None,
+    json: Json = False,
+) -> None:
+    """Draw a table of what fools one model and another."""
+    from saddlepoint.cli import transfer as tables
+
+    usual = {"confidence": [], "sources": ["FGSM", "PGD"]}.get(kind, ["LBFGS"])
+    found = tables.table(
+        kind, model or [], attack or usual, data=data or "mnist-5k", threat=threat, targets=targets, noise=noise,
+        amplify=amplify, confidence=confidence, limit=limit or None, seed=seed, device=device, batch=batch,
+    )  # fmt: skip
+    tables.write(out, found)
+    show.emit(found.data(), json, lambda: tables.drawn(found))
+
+
+@app.command()
+@guarded
+def paper(
+    name: Annotated[str, typer.Argument(help="Which table: szegedy2014-transfer or szegedy2014-halves.")],
+    limit: Annotated[
+        int | None, typer.Option(help="Number of examples; left out, as many as the table is made for.")
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Keep both tables in this .json file.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a table of a paper again, and draw it beside the published one."""
+    from saddlepoint.cli import transfer as tables
+    from saddlepoint.papers import reproduce
+
+    found = reproduce(name, limit=limit, seed=seed, on_step=lambda what: None if json else show.tell(what))
+    tables.write(out, found)
+    show.emit(found.data(), json, lambda: tables.reproduced(found))
 
 
 @app.command()

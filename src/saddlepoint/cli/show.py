@@ -22,6 +22,11 @@ def complain(sentence: str) -> None:
     ERR.print(f"[bold red]saddlepoint:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
 
 
+def tell(what: str) -> None:
+    """What is done next, on standard error."""
+    ERR.print(escape(what), soft_wrap=True, highlight=False)
+
+
 def emit(data: Any, as_json: bool, draw: Callable[[], None]) -> None:
     """Plain data on standard output, or a drawing."""
     if as_json:

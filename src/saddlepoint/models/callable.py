@@ -40,17 +40,10 @@ class CallableModel(Model):
     def logits(self, x: Tensor) -> Tensor:
         self.require(Access.SCORES, "logits", "Ask for labels.")
         scores = self._call(x)
-        if self.returns == "logits":
-            return scores
-        if ((scores < -1e-6) | (scores > 1 + 1e-6)).any():
-            raise ModelError(
-                f"Probabilities must lie in [0, 1]; got values in [{scores.min():.4g}, {scores.max():.4g}]. "
-                "Say returns='logits'."
-            )
-        return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
+        return scores if self.returns == "logits" else log_probabilities(scores, "Say returns='logits'.")
 
     def labels(self, x: Tensor) -> Tensor:
-        return self._call(x).long() if self.returns == "labels" else self.logits(x).argmax(dim=1)
+        return self._call(x).long() if self.returns == "labels" else super().labels(x)
 
     def _call(self, x: Tensor) -> Tensor:
         try:
@@ -73,3 +66,12 @@ class CallableModel(Model):
         if self.returns == "labels" and (tensor.is_floating_point() or tensor.dtype is torch.bool):
             raise ModelError(f"Labels must be integers; got {tensor.dtype}. Say returns='logits' for scores.")
         return tensor.to(x.device) if self.returns == "labels" else tensor.to(x.device, x.dtype)
+
+
+def log_probabilities(scores: Tensor, otherwise: str) -> Tensor:
+    """Logarithms of probabilities, finite also of 0; a ModelError, with what to do otherwise, if they are none."""
+    if ((scores < -1e-6) | (scores > 1 + 1e-6)).any():
+        raise ModelError(
+            f"Probabilities must lie in [0, 1]; got values in [{scores.min():.4g}, {scores.max():.4g}]. {otherwise}"
+        )
+    return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()

@@ -155,15 +155,7 @@ def load_weights(net: nn.Module, path: Any) -> nn.Module:
     Raises:
         InputError: the file is missing, is not a plain checkpoint, or does not fit the network.
     """
-    try:
-        state = load_file(path) if str(path).endswith(".safetensors") else _plain_checkpoint(path)
-    except FileNotFoundError:
-        raise InputError(f"There is no file of weights at {path}. Check the path.") from None
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a file of plain weights ({type(error).__name__}: {str(error)[:120]}). "
-            "Save net.state_dict() with safetensors.torch.save_file; pickled modules are code and are not loaded."
-        ) from None
+    state = saved_state(path)
     try:
         net.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -172,6 +164,23 @@ def load_weights(net: nn.Module, path: Any) -> nn.Module:
             f"The weights in {path} do not fit {type(net).__name__}: {problem}. Name the network they were saved from."
         ) from None
     return net
+
+
+def saved_state(path: Any) -> dict[str, Tensor]:
+    """What a file of plain weights holds, by name.
+
+    Raises:
+        InputError: the file is missing, or is not a plain checkpoint.
+    """
+    try:
+        return load_file(path) if str(path).endswith(".safetensors") else _plain_checkpoint(path)
+    except FileNotFoundError:
+        raise InputError(f"There is no file of weights at {path}. Check the path.") from None
+    except Exception as error:
+        raise InputError(
+            f"{path} is not a file of plain weights ({type(error).__name__}: {str(error)[:120]}). "
+            "Save net.state_dict() with safetensors.torch.save_file; pickled modules are code and are not loaded."
+        ) from None
 
 
 def _plain_checkpoint(path: Any) -> dict[str, Tensor]:

@@ -31,8 +31,8 @@ class AutoAttack(Attack):
         queries: proposals of Square.
 
     Deviations: with k classes the targeted stages try at most k - 1, and with two or three the DLR is what APGD says of it,
-    so that any number of classes works. In the l1 ball the public code restarts APGD five times toward five classes and ends
-    with Square; here the stages are those of the other balls, without Square, which does not search it.
+    so that any number of classes works. In the L1 ball the public code restarts APGD five times, and aims at five classes;
+    here the stages are those of the other balls.
     """
 
     access: ClassVar = Access.GRADIENTS
@@ -65,5 +65,4 @@ class AutoAttack(Attack):
 
     def run(self, game: Game) -> Iterator[Rows]:
         for attack in self.cascade.attacks:
-            if isinstance(game.threat, attack.threats):
-                yield from game.stage(attack)
+            yield from game.stage(attack)

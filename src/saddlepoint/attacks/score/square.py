@@ -13,7 +13,7 @@ from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
 from saddlepoint.ops.norms import expand_as
-from saddlepoint.threats import L2, Linf
+from saddlepoint.threats import L1, L2, Linf
 
 
 @record
@@ -28,12 +28,16 @@ class Square(Attack):
         first_share: share of the features in the first window; it halves as in the paper's schedule for 10 000 queries.
         rescale: squeeze that schedule into `steps`; AutoAttack does not.
 
-    Deviations: every row draws its own window (the authors' code shares one in a batch).
+    In the L1 ball the bumps are sharper and heavier than there is room for, and the projection leaves of them what sticks
+    out (Croce and Hein, "Mind the box", 2021).
+
+    Deviations: every row draws its own window (the authors' code shares one in a batch). In the L1 and L2 balls all
+    channels share what a window frees.
     """
 
     access: ClassVar = Access.SCORES
     seeks: ClassVar = Seeks.BUDGET
-    threats: ClassVar = (Linf, L2)
+    threats: ClassVar = (Linf, L2, L1)
     slack: ClassVar = 2.0
     paper: ClassVar = Paper(
         key="andriushchenko2020square",
@@ -52,8 +56,7 @@ class Square(Attack):
 
     def run(self, game: Game) -> Iterator[Rows]:
         c, h, w = as_image(game.x)
-        propose = linf_proposal if isinstance(game.threat, Linf) else l2_proposal
-        begin = linf_start if isinstance(game.threat, Linf) else l2_start
+        begin, propose = (linf_start, linf_proposal) if isinstance(game.threat, Linf) else (bump_start, bump_proposal)
         delta = game.project(begin(game, c, h, w).view_as(game.x))
         rows = Rows(delta=delta, lowest=game.margin(delta))
         for k in range(self.steps):
@@ -105,40 +108,55 @@ def linf_proposal(game: Game, delta: Tensor, share: float) -> Tensor:
     return torch.where(inside, game.threat.reach * sign, delta)
 
 
-def bump(height: int, width: int, like: Tensor) -> Tensor:
-    """(height, width) of unit length: concentric rectangles of weight 1/k^2, positive in one half, negative in the other."""
+def order(game: Game) -> int:
+    """Of the norm: 1 or 2."""
+    return 1 if isinstance(game.threat, L1) else 2
+
+
+def bump(height: int, width: int, like: Tensor, p: int) -> Tensor:
+    """(height, width) of unit norm: concentric rectangles of falling weight, positive in one half, negative in the other."""
+    if height * width == 1:
+        return like.new_ones(1, 1)
     if height == 1:
-        return bump(width, 1, like).T
+        return bump(width, 1, like, p).T
     half = height // 2
-    pattern = torch.cat([peak(half, width, like), -peak(height - half, width, like)])
-    return pattern / pattern.norm()
+    pattern = torch.cat([peak(half, width, like, p), -peak(height - half, width, like, p)])
+    return pattern / pattern.norm(p)
 
 
-def peak(height: int, width: int, like: Tensor) -> Tensor:
-    """(height, width): the sum of 1/k^2 over the rectangles of radius below k around the center that cover a cell."""
+def peak(height: int, width: int, like: Tensor, p: int) -> Tensor:
+    """(height, width): the sum of 1/k^2 over the rectangles of radius below k around the center that cover a cell.
+
+    It is of 1/k^4 for the sharper peaks of the L1 ball.
+    """
     ys = (torch.arange(height, device=like.device) - height // 2).abs()
     xs = (torch.arange(width, device=like.device) - width // 2).abs()
     ring = torch.maximum(ys[:, None], xs[None, :])
     rings = max(height, width) // 2 + 1
-    weights = 1 / torch.arange(1, rings + 1, device=like.device, dtype=like.dtype) ** 2
+    weights = 1 / torch.arange(1, rings + 1, device=like.device, dtype=like.dtype) ** (2 if p == 2 else 4)
     return weights.flip(0).cumsum(0).flip(0)[ring.clamp_max(rings - 1)]
 
 
-def l2_start(game: Game, c: int, h: int, w: int) -> Tensor:
+def bump_start(game: Game, c: int, h: int, w: int) -> Tensor:
     """A grid of five by five bumps of random sign."""
+    p, (low, high) = order(game), game.model.bounds
     height, width = max(1, h // 5), max(1, w // 5)
     down, across = min(5, h // height), min(5, w // width)
-    tile = bump(height, width, game.x) if height * width > 1 else game.x.new_ones(1, 1)
     signs = game.noise.sign(c, down, across, dtype=game.x.dtype)
-    grid = torch.einsum("bcij,yx->bciyjx", signs, tile).reshape(len(signs), c, down * height, across * width)
+    grid = torch.einsum("bcij,yx->bciyjx", signs, bump(height, width, game.x, p))
+    grid = grid.reshape(len(signs), c, down * height, across * width)
     delta = game.x.new_zeros(len(signs), c, h, w)
     y, x = (h - down * height) // 2, (w - across * width) // 2
     delta[:, :, y : y + down * height, x : x + across * width] = grid
-    return delta * game.threat.reach / delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+    scale = game.threat.reach / delta.flatten(1).norm(p, dim=1).clamp_min(1e-12)
+    if p == 1:  # every bump as heavy as one feature can move: the projection thins them out
+        scale = scale.clamp_min(high - low)
+    return delta * scale.view(-1, 1, 1, 1)
 
 
-def l2_proposal(game: Game, delta: Tensor, share: float) -> Tensor:
-    """Empty one window and spend its length, with what is unspent, on a bump in another."""
+def bump_proposal(game: Game, delta: Tensor, share: float) -> Tensor:
+    """Empty one window and spend its norm, with what is unspent, on a bump in another."""
+    p = order(game)
     b, c, h, w = delta.shape
     height, width = window(share, h, w, least=3 if min(h, w) >= 3 else 1)
     height, width = min(h, height | 1), min(w, width | 1)
@@ -148,14 +166,15 @@ def l2_proposal(game: Game, delta: Tensor, share: float) -> Tensor:
     for _ in range(2):
         top, left = corner(game, height, width, h, w)
         cells.append(((top + ys)[:, :, None] * w + (left + xs)[:, None, :]).flatten(1)[:, None].expand(-1, c, -1))
-    pattern = bump(height, width, delta) if height * width > 1 else delta.new_ones(1, 1)
+    pattern = bump(height, width, delta, p)
     turned = pattern.T if height == width else pattern
     pattern = torch.where(game.noise.uniform(1, 1, dtype=delta.dtype) < 0.5, pattern.flatten(), turned.flatten())
     old = flat.gather(2, cells[0])
     emptied = flat.scatter(2, cells[0], 0.0).scatter(2, cells[1], 0.0)
-    total, left_over = (t.flatten(1).square().sum(1) for t in (flat, emptied))
-    freed = (total - left_over) + (game.threat.reach**2 - total).clamp_min(0)  # length squared to spend
+    total, left_over = (t.flatten(1).abs().pow(p).sum(1) for t in (flat, emptied))
+    freed = (total - left_over) + (game.threat.reach**p - total).clamp_min(0)  # power p of the norm to spend
+    each = (freed / c).clamp_min(0).sqrt() if p == 2 else freed.clamp_min(0)
     new = pattern * game.noise.sign(c, 1, dtype=delta.dtype)
-    new = new + old / old.norm(dim=2, keepdim=True).clamp_min(1e-12)
-    new = new / new.norm(dim=2, keepdim=True).clamp_min(1e-12) * (freed / c).clamp_min(0).sqrt().view(-1, 1, 1)
+    new = new + old / old.norm(p, dim=2, keepdim=True).clamp_min(1e-12)
+    new = new / new.norm(p, dim=2, keepdim=True).clamp_min(1e-12) * each.view(-1, 1, 1)
     return emptied.scatter(2, cells[0], new).view(b, c, h, w)
