@@ -34,6 +34,7 @@ RADII = {"Linf": "linf:0.1", "L2": "l2:1", "L1": "l1:4", "L0": "l0:3"}
 
 # Settings of the examples, where the default takes longer than an example should. Any other attack is shown as it comes.
 BRISK: dict[str, dict[str, Any]] = {
+    "Transfer": {"source": "small-cnn@source.safetensors"},
     "APGD": {"steps": 50},
     "Cascade": {"attacks": [{"name": "APGD", "steps": 20}, {"name": "Square", "steps": 100}]},
     "CarliniWagner": {"searches": 3},
@@ -46,6 +47,11 @@ BRISK: dict[str, dict[str, Any]] = {
 }
 # What an example has to do first.
 BEFORE = {
+    "Transfer": """from saddlepoint.models.train import save_weights
+
+mine, _ = trained(sp.Trainer(epochs=8, seed=1), load("digits", "train"), torch.device("cpu"))
+save_weights(mine.net, "source.safetensors")
+""",
     "Perturbation": """lessons = load("digits", "train").batch(range(200))
 sp.fit(model, *lessons, "linf:0.1", "UniversalPGD").save("perturbation.safetensors")
 """,

@@ -92,9 +92,9 @@ def main_attacks(kind: str, rank: int, classes: int) -> list[Attack]:
         exact = [a.CarliniWagner()] if rank else []
         return [*gradient, a.DeepFool(), a.DDN(steps=(40, 100, 300)[rank]), *exact, a.Square(steps=queries), *walk]
     if kind == "l1":
-        return [a.PGD(), a.Restarts(attack=a.PGD(steps=100), restarts=(2, 5, 10)[rank])]
+        return [a.PGD(), a.APGD(), a.Restarts(attack=a.PGD(steps=100), restarts=(2, 5, 10)[rank]), a.Square(steps=queries)]
     if kind == "l0":
-        return [a.PGD(), a.JSMA(), a.OnePixel(population=100, generations=(5, 20, 100)[rank])]
+        return [a.PGD(), a.JSMA(), a.SparseRS(steps=queries)]
     raise InputError(f"There is no preset for the threat {kind}. Name attacks with --attack.")
 
 
