@@ -1,7 +1,6 @@
 """The audit: from a model and data to records, a verdict and a report, in one call."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from torch import Tensor
 from saddlepoint.attacks.gradient.pgd import PGD
 from saddlepoint.core.answers import checked_answers, checked_logits
 from saddlepoint.core.attack import Attack
-from saddlepoint.core.config import digest, to_config
+from saddlepoint.core.config import to_config
 from saddlepoint.core.errors import InputError
 from saddlepoint.core.model import Access, Model
 from saddlepoint.core.play import as_attack, as_threat, check_settings, checked_inputs
@@ -30,10 +29,12 @@ from saddlepoint.evaluation.trust.before import Examination, examine
 from saddlepoint.evaluation.trust.during import WATCHED, watch
 from saddlepoint.evaluation.trust.prognosis import Prognosis, prognosis
 from saddlepoint.evaluation.trust.surrogate import surrogate
+from saddlepoint.models.cache import kept
+from saddlepoint.models.cache import root as root
 from saddlepoint.models.http import HTTPModel
-from saddlepoint.models.resolve import ZOO, is_address, resolve, root
+from saddlepoint.models.resolve import ZOO, is_address, resolve
 from saddlepoint.models.torch import TorchModel
-from saddlepoint.models.train import Trainer, as_device, load_weights, save_weights, seeded
+from saddlepoint.models.train import Trainer, as_device, seeded
 from saddlepoint.models.zoo import SmallCNN
 from saddlepoint.report import write_report
 from saddlepoint.threats import Linf
@@ -380,16 +381,9 @@ def trained(
     """The small network that a trainer makes of the data, and its file of weights; trained once, then read back."""
     shape = data.shape
     net = seeded(lambda: SmallCNN((shape[0], shape[1], shape[2]), len(data.classes)), trainer.seed)
-    key = digest({"trainer": to_config(trainer), "data": data.digest(), "net": "SmallCNN", "torch": torch.__version__})
-    path = root() / "weights" / f"{key[:16]}.safetensors"
-    if path.exists():
-        return TorchModel(load_weights(net, path).to(device)), path
-    model = trainer.fit(net, data, device=device, on_epoch=on_epoch)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.safetensors")
-    save_weights(net, beside)
-    beside.replace(path)
-    return model, path
+    made_of = {"trainer": to_config(trainer), "data": data.digest(), "net": "SmallCNN", "torch": torch.__version__}
+    path = kept(net, made_of, lambda: trainer.fit(net, data, device=device, on_epoch=on_epoch))
+    return TorchModel(net.to(device).eval()), path
 
 
 def resolve_or_train(

@@ -15,6 +15,7 @@ from torch import nn
 from saddlepoint.core.errors import InputError
 from saddlepoint.core.model import Model
 from saddlepoint.core.registry import did_you_mean
+from saddlepoint.models.cache import root
 from saddlepoint.models.http import HTTPModel
 from saddlepoint.models.torch import TorchModel
 from saddlepoint.models.train import load_weights
@@ -89,11 +90,6 @@ def resolve(
         f"The model must be a saddlepoint Model, a torch.nn.Module, or text that names one; got {type(model).__name__}. "
         "Wrap a function in CallableModel, an estimator in SklearnModel."
     )
-
-
-def root() -> Path:
-    """Where runs are kept: the environment variable SADDLEPOINT_DIR, or `runs` in the current folder."""
-    return Path(os.environ.get("SADDLEPOINT_DIR", "runs"))
 
 
 def is_address(model: Any) -> bool:

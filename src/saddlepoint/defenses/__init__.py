@@ -1,0 +1,1 @@
+"""Published defenses that were broken, and what broke them: controls for an evaluation, not protection."""

@@ -1,0 +1,1 @@
+"""Defenses that change the input before the network sees it."""

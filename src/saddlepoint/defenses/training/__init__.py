@@ -1,0 +1,1 @@
+"""Defenses that train the network in another way."""

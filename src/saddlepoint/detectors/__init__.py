@@ -1,0 +1,1 @@
+"""Detectors: scores of how suspicious an input is."""
