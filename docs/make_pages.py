@@ -34,16 +34,31 @@ RADII = {"Linf": "linf:0.1", "L2": "l2:1", "L1": "l1:4", "L0": "l0:3"}
 
 # Settings of the examples, where the default takes longer than an example should. Any other attack is shown as it comes.
 BRISK: dict[str, dict[str, Any]] = {
-    "Transfer": {"source": "small-cnn@source.safetensors"},
     "APGD": {"steps": 50},
+    "Bandits": {"steps": 200},
+    "Boundary": {"steps": 100},
     "Cascade": {"attacks": [{"name": "APGD", "steps": 20}, {"name": "Square", "steps": 100}]},
     "CarliniWagner": {"searches": 3},
     "EachClass": {"attack": {"name": "PGD", "steps": 10}, "classes": 5},
     "GridSearch": {"points": [13, 3, 3]},
     "HopSkipJump": {"steps": 3},
+    "LabelNES": {"steps": 10, "samples": 10, "votes": 2},
+    "LocalSearch": {"rounds": 20},
+    "NES": {"steps": 20},
     "OnePixel": {"population": 50, "generations": 10},
+    "PartialNES": {"steps": 20, "samples": 20},
+    "Pointwise": {"restarts": 2},
+    "RayS": {"steps": 500},
     "Restarts": {"attack": {"name": "PGD", "steps": 20}, "restarts": 3},
+    "SPSA": {"steps": 10},
+    "SaltAndPepper": {"steps": 200},
+    "SignOPT": {"steps": 3, "evaluations": 100},
+    "SimBA": {"steps": 300},
+    "SparseRS": {"steps": 200},
     "Square": {"steps": 200},
+    "SurFree": {"steps": 100},
+    "Transfer": {"source": "small-cnn@source.safetensors"},
+    "ZOO": {"searches": 2},
 }
 # What an example has to do first.
 BEFORE = {
