@@ -44,6 +44,7 @@ _HOMES = {
     "Defended": "models",
     "Reparameterized": "models",
     "Ensemble": "models",
+    "Guarded": "models",
     "Trainer": "models.train",
     "audit": "auditing",
     "check": "auditing",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from saddlepoint.models import Defended as Defended
     from saddlepoint.models import Ensemble as Ensemble
     from saddlepoint.models import ExpectationOver as ExpectationOver
+    from saddlepoint.models import Guarded as Guarded
     from saddlepoint.models import HTTPModel as HTTPModel
     from saddlepoint.models import Reparameterized as Reparameterized
     from saddlepoint.models import SklearnModel as SklearnModel

@@ -18,11 +18,14 @@ from typing import Any
 import torch
 from honest import HONEST
 from masked import MASKED
-from saddlepoint.defenses.gallery import GALLERY
-from saddlepoint.defenses.workshop import Workshop
 
 import saddlepoint as sp
+from saddlepoint.core.game import Stop
+from saddlepoint.core.play import as_model
+from saddlepoint.core.result import Share
 from saddlepoint.data import load
+from saddlepoint.defenses.gallery import GALLERY
+from saddlepoint.defenses.workshop import Workshop
 from saddlepoint.evaluation.run import share
 from saddlepoint.evaluation.spec import versions
 
@@ -60,14 +63,16 @@ def measured(kind: str, name: str, workshop: Workshop, test: Any) -> dict[str, A
     """One network: what the audit says, and what is known."""
     started = time.process_time()
     data, threat, adaptive, caught, about, random = test, THREAT, None, (), "", False
+    how: Any = {"stop": Stop.NEVER}
     if kind == "honest":
         honest = HONEST[name]
         data, threat, about, model = honest.data(test), honest.threat, honest.about, honest.build(workshop)
     elif kind == "gallery":
         entry = GALLERY[name]
         model, about, caught, random = entry.build(workshop), entry.about, CAUGHT[entry.masking], entry.random
+        threat = entry.threat
         if entry.masking != "broken":
-            adaptive = entry.adaptive(model)
+            adaptive, how = entry.adaptive(model), entry.how
     else:
         masked = MASKED[name]
         model, about, caught = masked.build(workshop.plain()), masked.about, masked.caught
@@ -100,18 +105,14 @@ def measured(kind: str, name: str, workshop: Workshop, test: Any) -> dict[str, A
     }
     if adaptive is not None:
         x, y = data.batch(ids)
-        row["adaptive"] = share(by_hand(model, *adaptive, x, y, threat, random))
+        row["adaptive"] = share(by_hand(model, *adaptive, x, y, threat, random, how))
     return row
 
 
-def by_hand(model: Any, search: Any, method: sp.Attack, x: Any, y: Any, threat: str, random: bool) -> Any:
+def by_hand(model: Any, search: Any, method: sp.Attack, x: Any, y: Any, threat: str, random: bool, how: Any) -> Any:
     """Accuracy of the model as shipped under the attack that was written against it."""
-    from saddlepoint.core.game import Stop
-    from saddlepoint.core.play import as_model
-    from saddlepoint.core.result import Share
-
     shipped = as_model(model)
-    found = sp.attack(search, x, y, threat, method, stop=Stop.NEVER)
+    found = sp.attack(search, x, y, threat, method, **how)
     judge = sp.ExpectationOver(shipped, JURY, over="votes", seed=1) if random else shipped
     with judge.session(), torch.no_grad():
         right = judge.labels(x) == y

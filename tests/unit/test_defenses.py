@@ -1,6 +1,8 @@
 """The defenses do what their papers say, and the gallery's tables are whole."""
 
 import io
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from saddlepoint.defenses.preprocessing.total_variation import TotalVariation, t
 from saddlepoint.defenses.training.distillation import distill
 from saddlepoint.defenses.workshop import Workshop
 from saddlepoint.detectors.lid import LID, lid
-from saddlepoint.models.guarded import Guarded, Unnoticed
+from saddlepoint.models.guarded import Guarded
 from saddlepoint.models.train import Trainer
 from saddlepoint.models.zoo import SmallCNN
 
@@ -274,9 +276,9 @@ def test_lid_finds_what_is_off_the_data(workshop):
 def test_a_guarded_model_has_one_class_more():
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     x = torch.rand(50, 1, 2, 2)
-    guarded = Guarded(net, lambda x: x.flatten(1).mean(1), 0.5)
-    with pytest.raises(ModelError, match="is not known before it has answered"):
-        assert guarded.rejection
+    guarded = Guarded(net, lambda x: x.flatten(1).mean(1), 0.5, classes=3)
+    with pytest.raises(ModelError, match="was told of 4 classes, and the model has 3"):
+        Guarded(net, guarded.score, 0.5, classes=4).logits(x)
     logits, rejected = guarded.logits(x), x.flatten(1).mean(1) > 0.5
     assert logits.shape == (50, 4)
     assert torch.equal(logits[:, :3], net(x))
@@ -284,7 +286,10 @@ def test_a_guarded_model_has_one_class_more():
     assert torch.equal(guarded.labels(x)[~rejected], net(x).argmax(1)[~rejected])
     for score in (0.5, 0.5 + 1e-7):  # equality passes, and the least above it does not
         edge = Guarded(
-            nn.Sequential(net, nn.Linear(3, 3), nn.Softplus(1e-4)), lambda x, s=score: torch.full((len(x),), s), 0.5
+            nn.Sequential(net, nn.Linear(3, 3), nn.Softplus(1e-4)),
+            lambda x, s=score: torch.full((len(x),), s),
+            0.5,
+            classes=3,
         )
         assert (edge.labels(x) == 3).all() == (torch.tensor(score) > 0.5)
     assert guarded.access is sp.Access.GRADIENTS
@@ -293,11 +298,11 @@ def test_a_guarded_model_has_one_class_more():
     )
     assert torch.equal(blind.labels(x) == 3, rejected)
     with pytest.raises(sp.SaddlepointError, match=r"one score an input, shape \(50,\); got \(50, 2\)"):
-        Guarded(net, lambda x: x.flatten(1)[:, :2]).logits(x)
+        Guarded(net, lambda x: x.flatten(1)[:, :2], classes=3).logits(x)
 
 
 def test_unnoticed_is_wrong_and_not_rejected():
-    goal = Unnoticed(torch.tensor([0, 0, 0, 0]), 3)
+    goal = sp.Untargeted(torch.tensor([0, 0, 0, 0]), 3)
     logits = torch.tensor([[2.0, 1, 0, 0], [1, 2, 0, 3], [1, 3, 0, 2], [1, 2, 2, 2]])
     assert goal.reached(logits.argmax(1)).tolist() == [False, False, True, True]
     assert goal.margin(logits).tolist() == [1, 1, -1, 0]
@@ -313,8 +318,8 @@ def test_an_attack_gets_past_a_guard_by_its_gradient(workshop):
     net = workshop.plain()
     x, y = workshop.data.batch(range(40))
     guarded = Guarded(net, lambda x: 4 * (x - 0.4).flatten(1).mean(1), 0.0, classes=4)
-    noticed = sp.attack(guarded, x, y, "linf:0.4", sp.attacks.PGD(steps=20))
-    unnoticed = sp.attack(guarded, x, Unnoticed(y, 4), "linf:0.4", sp.attacks.PGD(steps=20, loss="margin"))
+    noticed = sp.attack(guarded, x, sp.Untargeted(y), "linf:0.4", sp.attacks.PGD(steps=20))
+    unnoticed = sp.attack(guarded, x, y, "linf:0.4", sp.attacks.PGD(steps=20, loss="margin"))
     found = unnoticed.rows(sp.Outcome.FOUND)
     assert found.sum() > 20
     answers = guarded.labels(unnoticed.x_adv[found])
@@ -358,6 +363,17 @@ def test_the_gallery_is_whole():
         entry("jpg")
 
 
+def test_the_committed_figures_say_that_every_entry_is_broken():
+    table = json.loads((Path(__file__).parents[2] / "benchmarks" / "gallery.json").read_text())["entries"]
+    assert set(table) == set(GALLERY)
+    for name, row in table.items():
+        assert row["threat"] == GALLERY[name].threat
+        assert row["clean"] > 0.8, name
+        assert row["adaptive"] < 0.2, name
+        if name != "silent-detector":  # it hides nothing
+            assert max(row["naive"], row["textbook"]) > row["adaptive"] + 0.2, name
+
+
 SMALL = [name for name in GALLERY if name not in ("resize-pad", "quilting", "pixel-defend", "defense-gan", "lid")]
 
 
@@ -372,6 +388,5 @@ def test_every_entry_answers_and_can_be_attacked(workshop, name):
         assert one.random != torch.equal(model.logits(x), model.logits(x))
     assert (answers >= 0).all()
     seen, _ = one.adaptive(shipped)
-    goal = Unnoticed(y, seen.rejection) if isinstance(seen, Guarded) else y
-    result = sp.attack(seen, x, goal, "linf:0.5", sp.attacks.PGD(steps=6, loss="margin"), **one.how)
+    result = sp.attack(seen, x, y, "linf:0.5", sp.attacks.PGD(steps=6, loss="margin"), **one.how)
     assert (result.gradients > result.blank).any()

@@ -86,6 +86,7 @@ class Entry:
         build: makes the defended model from a `Workshop`, as shipped.
         adaptive: from the defended model to a model that hides nothing, and the attack on it.
         how: further arguments of `saddlepoint.attack` for that.
+        threat: on digits, a set in which the first attack fails and the second succeeds.
         random: whether it answers at random.
         paper: where it comes from; None for a common mistake.
         published: what was reported of it.
@@ -97,6 +98,7 @@ class Entry:
     build: Callable[[Workshop], nn.Module | Model]
     adaptive: Callable[[Any], tuple[Model, Attack]]
     how: Mapping[str, Any] = field(default_factory=lambda: {"stop": Stop.NEVER})
+    threat: str = "linf:0.2"
     random: bool = False
     paper: Paper | None = None
     published: Published | None = None
@@ -220,7 +222,7 @@ def random_through(draws: int, method: Attack = EXPECTED) -> Callable[[Any], tup
 def surely(shipped: Guarded) -> tuple[Model, Attack]:
     """The same rule about the same network, as a score with a gradient: the log-odds of the limit less those of the answer.
 
-    The goal is that for a `Guarded`, `Unnoticed`.
+    A refusal is no success, as for every `Guarded`.
     """
 
     def score(x: Tensor) -> Tensor:
@@ -316,12 +318,13 @@ _ENTRIES = (
     ),
     Entry(
         name="quilting", masking="shattered", about="Rebuilds the image of random clean patches.",
-        build=quilted, adaptive=random_through(4, PGD(steps=20, loss="margin")), random=True,
+        build=quilted, adaptive=random_through(4, PGD(steps=20, loss="margin")), random=True, threat="linf:0.4",
         paper=PAPERS["guo2018countering"], published=Published(data="ImageNet", threat="l2:0.05", broken=0),
     ),
     Entry(
         name="defense-gan", masking="vanishing", about="Replaces the image by the nearest one of a generator.",
-        build=generated, adaptive=random_through(1, MARGIN), random=True, paper=PAPERS["samangouei2018defensegan"],
+        build=generated, adaptive=random_through(1, MARGIN), random=True, threat="linf:0.3",
+        paper=PAPERS["samangouei2018defensegan"],
         published=Published(data="MNIST", threat="l2:0.0707", broken=0.55),
     ),
     Entry(

@@ -4,6 +4,7 @@ from saddlepoint.models.callable import CallableModel as CallableModel
 from saddlepoint.models.defended import Defended as Defended
 from saddlepoint.models.ensemble import Ensemble as Ensemble
 from saddlepoint.models.expectation import ExpectationOver as ExpectationOver
+from saddlepoint.models.guarded import Guarded as Guarded
 from saddlepoint.models.http import HTTPModel as HTTPModel
 from saddlepoint.models.reparameterized import Reparameterized as Reparameterized
 from saddlepoint.models.sklearn import SklearnModel as SklearnModel
