@@ -12,14 +12,16 @@ import json
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from honest import HONEST
-from masked import MASKED
 
 import saddlepoint as sp
+from masked import MASKED
+from saddlepoint.auditing import plan
 from saddlepoint.core.game import Stop
 from saddlepoint.core.play import as_model
 from saddlepoint.core.result import Share
@@ -47,13 +49,18 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("out", type=Path)
     arguments.add_argument("names", nargs="*")
-    given = arguments.parse_args()
+    arguments.add_argument("--resume", action="store_true", help="only what is not there yet")
+    given = arguments.parse_intermixed_args()
     torch.set_num_threads(1)
     workshop, test = Workshop(load("mnist-5k", "train")), load("mnist-5k")
     kinds = {"honest": HONEST, "gallery": GALLERY, "masked": MASKED}
     for kind, entries in kinds.items():
         for name in entries:
             if not given.names or name in given.names or kind in given.names:
+                if given.resume and f"{kind}/{name}" in (
+                    json.loads(given.out.read_text())["rows"] if given.out.exists() else {}
+                ):
+                    continue
                 row = measured(kind, name, workshop, test)
                 keep(given.out, f"{kind}/{name}", row)
                 print(f"{kind}/{name}: {row['state']}, left {row['left']}, adaptive {row['adaptive']}", flush=True)
@@ -81,7 +88,9 @@ def measured(kind: str, name: str, workshop: Workshop, test: Any) -> dict[str, A
             adaptive = masked.adaptive(workshop.plain()), sp.attacks.PGD(steps=40, loss="margin")
     folder = Path(tempfile.mkdtemp())
     try:
-        run = sp.audit(model, data, threat, limit=N, out=folder)
+        made = plan(model, data, threat, limit=N, out=folder)
+        tasks = tuple(t for t in made.spec.tasks if t.role != "pairs")  # no verdict rests on them
+        run = replace(made, spec=replace(made.spec, tasks=tasks)).run(report=False)
         result = run.result()["subjects"][0]
         ids = torch.tensor(run.spec.examples)
     finally:
@@ -123,9 +132,14 @@ def by_hand(model: Any, search: Any, method: sp.Attack, x: Any, y: Any, threat: 
     return Share(int((right & safe).sum()), len(y))
 
 
+def done(out: Path) -> dict[str, Any]:
+    """What was measured before."""
+    return json.loads(out.read_text()) if out.exists() else {"rows": {}}
+
+
 def keep(out: Path, key: str, row: dict[str, Any]) -> None:
     """Write one row at once, so that nothing is lost."""
-    known = json.loads(out.read_text()) if out.exists() else {"rows": {}}
+    known = done(out)
     known["command"], known["versions"] = "python tests/trust/measure.py tests/trust/results.json", versions()
     known["rows"][key] = row
     out.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
