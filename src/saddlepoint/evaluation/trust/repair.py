@@ -174,11 +174,13 @@ def choose(
         base = replace(base, logarithm=False)  # probabilities that do not saturate serve as they are
     if model.access < Access.GRADIENTS or not _troubled(model, base, found, x, y, threat, seed):
         return base, []
-    trials = []
+    trials: list[Trial] = []
     for recipe in [base, *_candidates(model, base, found, x)]:
         trial = _trial(model, recipe, x, y, threat, seed)
         if trial is not None:
             trials.append(trial)
+            if trial.left <= RARELY * trial.n:
+                break  # good enough: the others could hardly do better
     return (min(trials, key=lambda t: t.left).recipe if trials else base), trials
 
 
@@ -203,8 +205,7 @@ def _candidates(model: Model, base: Recipe, found: Examination, x: Tensor) -> li
             made.append(replace(base, through=alike))
     if model.rejection is not None:
         made.append(replace(base, confident=True))
-    made += [replace(base, smooth=width) for width in WIDTHS]
-    return [*made, replace(base, surrogate=True)]
+    return [*made, replace(base, surrogate=True), *(replace(base, smooth=width) for width in WIDTHS)]
 
 
 def _opened(model: TorchModel, x: Tensor, stops: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
