@@ -25,6 +25,7 @@ from saddlepoint.cli.work import attack_row
 from saddlepoint.core.attack import Attack, Seeks
 from saddlepoint.core.config import to_config
 from saddlepoint.core.registry import registry
+from saddlepoint.defenses.gallery import GALLERY
 from saddlepoint.evaluation.presets import PRESETS, main_attacks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -316,6 +317,44 @@ def universal() -> str:
     return "\n".join([*lines, "", f"Made by `{report['command']}` (torch {versions['torch']}); times are one machine's."])
 
 
+def audited(kind: str) -> str:
+    """What audits said of the networks of one kind, beside the usual attack and the one written by hand."""
+    path = ROOT / "tests" / "trust" / "results.json"
+    if not path.exists():
+        return "Not measured yet: `python tests/trust/measure.py tests/trust/results.json`."
+    report = json.loads(path.read_text())
+    lines = [
+        "| network | clean | usual PGD | by hand | audit | verdict, and what gave it away |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in report["rows"].items():
+        if name.partition("/")[0] != kind:
+            continue
+        cells = [rate(row["clean"]), rate(row["naive"]), rate(row["adaptive"]), rate(row["left"])]
+        why = ", ".join(row["caught_by"] or row["failed"])
+        where = f"`{name.partition('/')[2]}`" + (f" ({row['threat']})" if row["threat"] != "linf:0.2" else "")
+        lines.append(f"| {where} | {' | '.join(cells)} | {row['state']}{': ' + why if why else ''} |")
+    return "\n".join([*lines, "", f"Made by `{report['command']}` (torch {report['versions']['torch']})."])
+
+
+def rate(found: dict[str, Any] | None) -> str:
+    """A share as a cell; its n where it is not a hundred."""
+    if found is None or found["value"] is None:
+        return "—"
+    return f"{found['value']:.0%}" + ("" if found["n"] == 100 else f" of {found['n']}")
+
+
+def published() -> str:
+    """What was reported of the defenses of the gallery, and what was left of them."""
+    lines = ["| defense | data, threat | claimed | after the adaptive attack | source |", "|---|---|---|---|---|"]
+    for name, entry in GALLERY.items():
+        if entry.published is not None:
+            p = entry.published
+            claim = "—" if p.claimed is None else f"{p.claimed:.0%}"
+            lines.append(f"| `{name}` | {p.data}, {p.threat} | {claim} | {p.broken:.0%} | {p.source} |")
+    return "\n".join(lines)
+
+
 def index() -> str:
     """The list of attacks, a sentence each."""
     lines = [f"- [{name}]({name}.md): {docstring(cls)[0]}" for name, cls in built_in().items()]
@@ -336,6 +375,10 @@ def part(name: str) -> str:
         return presets()
     if name == "universal":
         return universal()
+    if name == "published":
+        return published()
+    if name.startswith("audits/"):
+        return audited(name.removeprefix("audits/"))
     if name == "nav":
         listed = ["- All attacks: attacks/index.md", *(f"- {name}: attacks/{name}.md" for name in built_in())]
         return "\n".join("      " + line for line in listed)
@@ -345,9 +388,7 @@ def part(name: str) -> str:
         module, _, path = name.partition(":")
         found = attrgetter(path)(import_module(module))
         return f'```python title="src/{module.replace(".", "/")}.py"\n{textwrap.dedent(inspect.getsource(found))}```'
-    raise ValueError(
-        f"No part is called {name!r}: it is attacks, presets, universal, nav, the path of an example, or module:name."
-    )
+    raise ValueError(f"No part is called {name!r}: see `part` for the names there are.")
 
 
 def filled(text: str) -> str:

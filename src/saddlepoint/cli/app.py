@@ -402,7 +402,8 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")], json
 @guarded
 def list_(
     kind: Annotated[
-        str, typer.Argument(help="attacks, learned, threats, goals, data, models or presets; left out, all.")
+        str,
+        typer.Argument(help="attacks, learned, threats, goals, data, models, defenses, papers, presets; left out, all."),
     ] = "all",
     pattern: Annotated[str, typer.Argument(help="Only names that match, as in 'A*'.")] = "*",
     json: Json = False,

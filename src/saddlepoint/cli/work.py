@@ -28,11 +28,13 @@ from saddlepoint.core.play import attack as play_attack
 from saddlepoint.core.registry import registry
 from saddlepoint.core.result import Outcome, Result, Share
 from saddlepoint.data.dataset import Subset
+from saddlepoint.defenses.gallery import GALLERY
 from saddlepoint.evaluation.presets import PRESETS
 from saddlepoint.evaluation.run import finite, share
 from saddlepoint.metrics import fooling_rate
 from saddlepoint.models.resolve import ZOO, resolve
 from saddlepoint.models.train import Trainer, as_device, save_weights, seeded
+from saddlepoint.papers import PAPERS
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def train(
     }
 
 
-KINDS = ("attacks", "learned", "threats", "goals", "data", "models", "presets")
+KINDS = ("attacks", "learned", "threats", "goals", "data", "models", "defenses", "papers", "presets")
 
 
 def catalog(kind: str, pattern: str) -> dict[str, list[dict[str, str]]]:
@@ -235,6 +237,8 @@ def catalog(kind: str, pattern: str) -> dict[str, list[dict[str, str]]]:
         "goals": [{"name": c.__name__, "what": first_line(c)} for c in registry("goal").classes.values()],
         "data": [{"name": name, "what": what} for name, what in data_sets.names().items()],
         "models": [{"name": name, "what": first_line(cls)} for name, cls in ZOO.items()],
+        "defenses": [{"name": e.name, "masking": e.masking, "what": e.about} for e in GALLERY.values()],
+        "papers": [{"name": name, "what": f"made by `saddlepoint paper {name}`"} for name in PAPERS],
         "presets": [{"name": name} for name in PRESETS],
     }
     for rows in found.values():
