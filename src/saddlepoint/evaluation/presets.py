@@ -75,6 +75,10 @@ def checking_tasks(threat: Threat, kind: str, rank: int, examples: int, access: 
         ]
     if access >= Access.SCORES and isinstance(threat, a.Square.threats):
         tasks.append(task(a.Square(steps=(2000, 5000, 10000)[rank]), here, "rescue"))
+    if kind == "linf":
+        tasks.append(task(a.RayS(steps=(2000, 5000, 10000)[rank]), here, "rescue"))
+    if kind == "l2":
+        tasks.append(task(a.SurFree(steps=(300, 700, 1500)[rank]), here, "rescue"))
     return tasks
 
 
