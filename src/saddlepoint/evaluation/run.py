@@ -22,6 +22,7 @@ from saddlepoint.evaluation.trust.prognosis import Prognosis
 from saddlepoint.metrics import Bracket, bracket, pair_matrix, security_curve, smallest
 
 Columns = dict[str, NDArray[Any]]
+MOOT = 0.05  # robust accuracy below which it does not matter how one of the attacks went about it
 ROBUST_NAMES = [o.name for o in ROBUST]
 
 
@@ -165,8 +166,8 @@ class Run:
         before = self.prognoses[subject.name].examination.checks if subject.name in self.prognoses else ()
         seen = self.evidence.get(subject.name)
         during = [Check(**c) for c in seen["checks"]] if seen else []
-        if during and self.robust(subject).high.count <= 1:
-            during = [replace(c, passed=True) for c in during]
+        if self.robust(subject).high.value <= MOOT:
+            during = [replace(c, passed=True) for c in during]  # one attack's way is no evidence against all of them together
         return [*before, *during, *([] if self.hopeless(subject) else self._after(subject))]
 
     def _after(self, subject: Subject, rescued: bool = True) -> list[Check]:
@@ -267,7 +268,8 @@ class Run:
             for role, roles in {"attacks": ("main", "curve", "pairs", *RESCUE), "checks": CHECKING}.items()
         }
         found = known.examination
-        passes["checks"] += found.forwards + found.backwards + known.spent
+        passes |= {"repairs": known.spent}
+        passes["checks"] += found.forwards + found.backwards
         passes["checks"] += seen["forwards"] + seen["backwards"] if seen else 0
         return {**known.data(), "words": known.recipe.words(), "evidence": seen, "passes": passes}
 

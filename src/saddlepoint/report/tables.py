@@ -117,8 +117,7 @@ def trust(made: dict[str, Any] | None) -> dict[str, Any] | None:
     if made is None:
         return None
     trials = [{"words": "; ".join(t["words"]) or "as it was given", "left": t["left"], "n": t["n"]} for t in made["trials"]]
-    attacks, checks = made["passes"]["attacks"], made["passes"]["checks"]
-    return {"words": made["words"], "trials": trials, "attacks": attacks, "checks": checks}
+    return {"words": made["words"], "trials": trials, "passes": made["passes"]}
 
 
 def evidence(made: dict[str, Any] | None) -> dict[str, Any] | None:
