@@ -37,7 +37,7 @@ THREAT = "linf:0.2"
 JURY = 50
 CAUGHT = {
     "saturated": ("cross entropy has a gradient",),
-    "shattered": ("gradients arrive", "gradients point downhill", "cross entropy has a gradient"),
+    "shattered": ("gradients arrive", "gradients point downhill", "gradients beat no gradients"),
     "stochastic": ("same answer twice",),
     "vanishing": ("gradients arrive", "gradients point downhill", "same answer twice"),
     "broken": ("finite answers",),

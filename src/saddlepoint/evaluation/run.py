@@ -16,13 +16,13 @@ from saddlepoint.core.result import ROBUST, Outcome, Share
 from saddlepoint.evaluation.engine import chunks
 from saddlepoint.evaluation.spec import CHECKING, DECIDING, RESCUE, Spec, Subject, Task
 from saddlepoint.evaluation.store import COLUMNS, Store, write_atomically
-from saddlepoint.evaluation.trust.after import DOUBTS, checks
+from saddlepoint.evaluation.trust.after import DOUBTS, MOOT, checks
 from saddlepoint.evaluation.trust.check import Check
 from saddlepoint.evaluation.trust.prognosis import Prognosis
 from saddlepoint.metrics import Bracket, bracket, pair_matrix, security_curve, smallest
 
 Columns = dict[str, NDArray[Any]]
-MOOT = 0.05  # robust accuracy below which it does not matter how one of the attacks went about it
+RESCUED = "attacks without gradients, and with those of a network taught to answer alike, were played on top"
 ROBUST_NAMES = [o.name for o in ROBUST]
 
 
@@ -167,8 +167,17 @@ class Run:
         seen = self.evidence.get(subject.name)
         during = [Check(**c) for c in seen["checks"]] if seen else []
         if self.robust(subject).high.value <= MOOT:
-            during = [replace(c, passed=True) for c in during]  # one attack's way is no evidence against all of them together
-        return [*before, *during, *([] if self.hopeless(subject) else self._after(subject))]
+            during = [
+                replace(c, passed=True) for c in during
+            ]  # one attack's way is no evidence against all of them together
+        if self.hopeless(subject):
+            return [*before, *during]
+        after = self._after(subject)
+        if subject.name in self.doubtful:  # what failed, and what was played for that reason
+            doubts = {c.name: c for c in self._after(subject, rescued=False) if not c.passed and c.name in DOUBTS}
+            kept = [doubts[c.name] if c.passed and c.name in doubts else c for c in after]
+            after = [replace(c, remedy=RESCUED) if c is not d else c for c, d in zip(kept, after, strict=True)]
+        return [*before, *during, *after]
 
     def _after(self, subject: Subject, rescued: bool = True) -> list[Check]:
         right, known = self.clean(subject)
@@ -195,7 +204,10 @@ class Run:
         if not repaired:
             return Verdict("trusted", number)
         why = "; ".join(dict.fromkeys(c.finding for c in repaired))
-        what = "; ".join(self.prognoses[subject.name].recipe.words() or dict.fromkeys(c.remedy for c in repaired))
+        known = self.prognoses.get(subject.name)
+        words = known.recipe.words() if known else []
+        words += [c.remedy for c in repaired if c.stage == "after" or not words]
+        what = "; ".join(dict.fromkeys(words))
         naive = self.before(subject)
         common = f"PGD as commonly written leaves {naive}" if naive else "PGD as commonly written cannot be run"
         return Verdict("repaired", f"{number} Repaired: {why}. Remedy: {what}. {common}.")

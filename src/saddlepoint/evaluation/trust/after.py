@@ -2,7 +2,7 @@
 
 The lines are the checklist of Carlini et al., "On evaluating adversarial robustness", 2019, the flags of Croce and Hein's
 AutoAttack, ICML 2020, and two indicators of Pintor et al., NeurIPS 2022. An example that was broken is a proof; all doubt is
-about those that stand. Where none stands, no line can fail for weakness.
+about those that stand. Where next to none stands, no line can fail for weakness.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,7 @@ DOUBTS = (
     "the attack beats transfer", "more steps change nothing", "larger radii break more", "no radius, no robustness",
 )  # fmt: skip
 """Lines about the strength of the attacks: where one of them fails, more is tried."""
+MOOT = 0.05  # share of standing examples below which it does not matter how the others were broken
 RANDOM_ESCAPES = 0.05  # share of wins over a random model that other draws may take back
 
 
@@ -128,7 +129,7 @@ class _Records:
 
     def line(self, name: str, passed: bool, finding: str) -> Check:
         """A doubt about the strength of the attacks, which is moot where nothing is left to be broken."""
-        if not passed and len(self.standing) <= self.tolerated:
+        if not passed and len(self.standing) <= max(self.tolerated, MOOT * len(self.spec.examples)):
             return Check(name, True, f"{finding}; but no more than {len(self.standing)} examples stand")
         return Check(name, passed, finding)
 
