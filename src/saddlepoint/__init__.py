@@ -36,6 +36,7 @@ _HOMES = {
     "Spatial": "threats",
     "Flow": "threats",
     "Color": "threats",
+    "Tabular": "threats",
     "TorchModel": "models",
     "CallableModel": "models",
     "HTTPModel": "models",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from saddlepoint.threats import Flow as Flow
     from saddlepoint.threats import Linf as Linf
     from saddlepoint.threats import Spatial as Spatial
+    from saddlepoint.threats import Tabular as Tabular
 
 
 def __getattr__(name: str) -> Any:

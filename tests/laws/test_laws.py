@@ -20,6 +20,7 @@ from saddlepoint.attacks.gradient.pgd import PGD
 from saddlepoint.attacks.minimum_norm.brendel_bethge import BrendelBethge
 from saddlepoint.attacks.minimum_norm.fab import FAB
 from saddlepoint.attacks.score.bandits import Bandits
+from saddlepoint.attacks.score.feature_search import FeatureSearch
 from saddlepoint.attacks.score.label_nes import LabelNES
 from saddlepoint.attacks.score.nes import NES
 from saddlepoint.attacks.score.one_pixel import OnePixel
@@ -41,6 +42,7 @@ LIGHTER = {
     "BrendelBethge": BrendelBethge(steps=20),
     "EachClass": EachClass(attack=PGD(steps=10), classes=2),
     "FAB": FAB(steps=5),
+    "FeatureSearch": FeatureSearch(steps=40),
     "GridSearch": GridSearch(points=(15, 15)),
     "Cascade": Cascade(attacks=(PGD(steps=10), APGD(steps=10, targets=2), Square(steps=50))),
     "HopSkipJump": HopSkipJump(steps=10),

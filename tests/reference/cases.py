@@ -104,6 +104,7 @@ def table(net: Net) -> Table:
             f"Bandits {net.l2}": (A.Bandits(steps=2500), net.l2, 20),
             "ZOO l2": (A.ZOO(), "l2", 5),
             "LocalSearch l0": (A.LocalSearch(), "l0", 20),
+            f"FeatureSearch {net.linf}": (A.FeatureSearch(steps=30), net.linf, 20),
             "CornerSearch l0:3": (A.CornerSearch(), "l0:3", 40),
             "SparseRS l0:3": (A.SparseRS(steps=6000), "l0:3", 40),
             "OnePixel l0:1": (A.OnePixel(generations=75), "l0:1", 20),

@@ -28,7 +28,7 @@ from saddlepoint.core.paper import Paper, cite, papers
 from saddlepoint.core.registry import Registry, did_you_mean, registry
 from saddlepoint.evaluation.spec import Spec
 from saddlepoint.models.train import load_weights
-from saddlepoint.threats import L0, L1, L2, Color, Flow, Linf, Spatial
+from saddlepoint.threats import L0, L1, L2, Color, Flow, Linf, Spatial, Tabular
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,7 @@ VARIED = [
 ]
 THREATS = [cls(eps) for cls in (Linf, L2, L1, L0) for eps in (0, 1, 17.0, math.inf)] + [Linf("8/255"), L2(1e-9), L1(0.1)]
 THREATS += [Spatial(), Spatial(10, 0, fill=0.5), Flow(2.5), Flow(1, 3), Color(), Color(0, 0, 180, 0.1)]
+THREATS += [Tabular(0.1), Tabular(2, "l1", 3, [("age", 18, 99, "up", True, 10), ("income",)]), Tabular(math.inf, "l0")]
 ALL = [("attack", cls()) for cls in ATTACKS.values()] + [("attack", v) for v in VARIED] + [("threat", t) for t in THREATS]
 every = pytest.mark.parametrize(("kind", "value"), ALL, ids=[repr(v)[:60] for _, v in ALL])
 

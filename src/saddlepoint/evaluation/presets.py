@@ -6,6 +6,7 @@ from saddlepoint.core.errors import InputError
 from saddlepoint.core.model import Access
 from saddlepoint.core.threat import Threat
 from saddlepoint.evaluation.spec import Task, task
+from saddlepoint.threats import Ball
 
 PRESETS = ("quick", "standard", "thorough")
 CLASSES_IN_MATRIX = 20
@@ -40,6 +41,8 @@ def preset_tasks(
     kind, eps = type(threat).__name__.lower(), threat.reach
     if not 0 < eps < float("inf"):
         raise InputError(f"An audit needs a radius above zero; got {threat!r}. Write {kind}:0.3, say.")
+    if not isinstance(threat, Ball):
+        raise InputError(f"An audit plays in a ball; got {kind}. Use `saddlepoint attack`, or saddlepoint.attack, there.")
     rank = PRESETS.index(preset)
     here = f"{kind}:{eps:.6g}"
     chosen = [m for m in attacks or main_attacks(kind, rank, classes) if m.access <= access]

@@ -9,3 +9,6 @@ from saddlepoint.threats.color import Color as Color
 from saddlepoint.threats.parametric import Parametric as Parametric
 from saddlepoint.threats.spatial import Flow as Flow
 from saddlepoint.threats.spatial import Spatial as Spatial
+from saddlepoint.threats.tabular import Feature as Feature
+from saddlepoint.threats.tabular import Tabular as Tabular
+from saddlepoint.threats.tabular import features_of as features_of
