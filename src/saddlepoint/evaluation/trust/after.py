@@ -103,9 +103,9 @@ class _Records:
         self.eps = as_threat(spec.threat).reach
         self.tolerated = max(1, round(0.005 * len(spec.examples)))  # half a point: what luck of the draw can do
         self.broken = self.fell(lambda t: t.role in DECIDING)
-        wrong = [set(c["example"][c["outcome"] == Outcome.ALREADY_WRONG.name].tolist()) for c in tasks.values()]
-        seen = [set(c["example"].tolist()) for t, c in tasks.items() if t.role in DECIDING]
-        self.standing = set().union(*seen) - self.broken - set().union(*wrong)
+        played = [c for t, c in tasks.items() if t.role in DECIDING]
+        self.wrong = set().union(*(set(c["example"][c["outcome"] == Outcome.ALREADY_WRONG.name].tolist()) for c in played))
+        self.standing = set().union(*(set(c["example"].tolist()) for c in played)) - self.broken - self.wrong
 
     def free(self, task: Task) -> bool:
         """Whether a task attacks without gradients."""
@@ -159,7 +159,7 @@ class _Records:
         tried = self.played(which)
         if not tried:
             return None
-        only = len(self.fell(which) - self.fell(self.graded))
+        only = len(self.fell(which) - self.fell(self.graded) - self.wrong)  # another network may be right where this is not
         finding = f"of {len(tried)} examples {only} fell to {what} and to none with the gradients of the model"
         return self.line(name, only <= self.tolerated, finding)
 
