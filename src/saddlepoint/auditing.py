@@ -28,7 +28,7 @@ from saddlepoint.evaluation.store import Store
 from saddlepoint.evaluation.trust.before import Examination, examine
 from saddlepoint.evaluation.trust.during import WATCHED, watch
 from saddlepoint.evaluation.trust.prognosis import Prognosis, prognosis
-from saddlepoint.evaluation.trust.surrogate import surrogate
+from saddlepoint.evaluation.trust.surrogate import LESSONS, surrogate
 from saddlepoint.models.cache import kept
 from saddlepoint.models.cache import root as root
 from saddlepoint.models.http import HTTPModel
@@ -41,7 +41,6 @@ from saddlepoint.threats import Linf
 
 DEMO_DATA = "mnist-5k"
 DEMO_THREAT = "linf:0.2"
-LESSONS = 500  # examples that a network taught to answer alike is taught on
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def preset_tasks(
 
 def checking_tasks(threat: Threat, kind: str, rank: int, examples: int, access: Access, widest: float) -> list[Task]:
     """What is played to know what the attacks are worth, and what is played where that turns out to be too little."""
-    here, some, few = f"{kind}:{threat.reach:.6g}", min(examples, 100), min(examples, 50)
+    here, some, few = f"{kind}:{threat.reach:.6g}", min(100, max(20, examples // 2)), min(examples, 50)
     tasks = [task(a.RandomSearch(candidates=(30, 100, 1000)[rank]), here, "noise", examples=some)]
     if access is Access.GRADIENTS and isinstance(threat, a.PGD.threats):
         tasks += [

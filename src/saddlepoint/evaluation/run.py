@@ -19,9 +19,11 @@ from saddlepoint.evaluation.store import COLUMNS, Store, write_atomically
 from saddlepoint.evaluation.trust.after import DOUBTS, MOOT, checks
 from saddlepoint.evaluation.trust.check import Check
 from saddlepoint.evaluation.trust.prognosis import Prognosis
+from saddlepoint.evaluation.trust.surrogate import COPIES, LESSONS
 from saddlepoint.metrics import Bracket, bracket, pair_matrix, security_curve, smallest
 
 Columns = dict[str, NDArray[Any]]
+COSTLY = [role for role in CHECKING if role != "transfer"]
 RESCUED = "attacks without gradients, and with those of a network taught to answer alike, were played on top"
 ROBUST_NAMES = [o.name for o in ROBUST]
 
@@ -103,7 +105,10 @@ class Run:
         return subject.name in self.prognoses and self.prognoses[subject.name].hopeless
 
     def _doubted(self, subject: Subject) -> bool:
-        """Whether the checks of what is always played fail, so that more has to be tried."""
+        """Whether the checks of what is always played fail, or no gradient of the model's own is left: more has to be tried."""
+        known = self.prognoses.get(subject.name)
+        if known is not None and known.recipe.surrogate:
+            return True
         return any(not c.passed and c.name in DOUBTS for c in self._after(subject, rescued=False))
 
     # -- per example, aligned with spec.examples -----------------------------------------------------------------
@@ -277,11 +282,14 @@ class Run:
             return None
         passes = {
             role: sum(sum(self.costs.get((subject.name, t.name), (0, 0, 0.0))[:2]) for t in self.tasks(*roles))
-            for role, roles in {"attacks": ("main", "curve", "pairs", *RESCUE), "checks": CHECKING}.items()
+            for role, roles in {"attacks": ("main", "curve", "pairs", *RESCUE), "checks": COSTLY}.items()
         }
         found = known.examination
         passes |= {"repairs": known.spent}
         passes["checks"] += found.forwards + found.backwards
+        for task in self.tasks("transfer"):  # played on another network, which is taught by this one's answers
+            if played := len(self.columns(subject.name, task.name)["example"]):
+                passes["checks"] += played + COPIES * min(self.n, LESSONS)
         passes["checks"] += seen["forwards"] + seen["backwards"] if seen else 0
         return {**known.data(), "words": known.recipe.words(), "evidence": seen, "passes": passes}
 

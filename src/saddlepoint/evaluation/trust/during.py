@@ -105,6 +105,7 @@ def _checks(margins: Tensor, norms: Tensor) -> list[Check]:
     improved = best[-1] < margins[0] - 1e-6
     way = (best[0] - best[-1]).clamp_min(1e-12)
     moving = ((best[-1 - min(LAST, len(best) - 1)] - best[-1]) / way > MOVED) & standing
+    staircase = margins.unique().numel() <= 4  # as of an answer alone: such a margin jumps, and does not fall
     lost = (best[-1] < 0) & (margins[-1] >= 0)
     return [
         Check(
@@ -115,7 +116,7 @@ def _checks(margins: Tensor, norms: Tensor) -> list[Check]:
         ),
         Check(
             "the loss falls",
-            float((improved | ~standing).float().mean()) >= 0.9,
+            staircase or float((improved | ~standing).float().mean()) >= 0.9,
             f"the margin fell for {int(improved.sum())} of {n} examples",
             "during",
         ),

@@ -14,6 +14,7 @@ from saddlepoint.models.torch import TorchModel
 from saddlepoint.models.train import isolated_randomness
 from saddlepoint.models.zoo import SmallCNN
 
+LESSONS = 500  # examples, at most
 COPIES = 6  # of every example, each moved at random
 PASSES = 15  # over them all
 BATCH = 128
