@@ -105,7 +105,7 @@ class Run:
         return subject.name in self.prognoses and self.prognoses[subject.name].hopeless
 
     def _doubted(self, subject: Subject) -> bool:
-        """Whether the checks of what is always played fail, or no gradient of the model's own is left: more has to be tried."""
+        """Whether more has to be tried: checks fail, or no gradient of the model itself is left."""
         known = self.prognoses.get(subject.name)
         if known is not None and known.recipe.surrogate:
             return True
