@@ -71,12 +71,12 @@ def watch(
     result = attack(
         watched, x, y, threat, method, seed=seed, ids=None if ids is None else ids[:WATCHED], batch=len(x), stop=Stop.NEVER
     )
-    playing = ~((result.queries <= 1) | (result.clean != y.to(result.clean)))
+    playing = result.queries > 1
     if not watched.asked or not playing.any():
         return None
     goal = Untargeted(y.to(x.device), model.rejection)
     rows = playing.to(x.device)
-    answers = [a for a in watched.asked if len(a) == int(rows.sum())]
+    answers = watched.asked
     margins = torch.stack([goal.select(rows).margin(a) for a in answers]).double()
     spread = torch.stack([a.amax(1) - a.mean(1) for a in answers])[0].clamp_min(1e-12)
     margins = margins / spread * 15
