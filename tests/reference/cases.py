@@ -113,6 +113,8 @@ def table(net: Net) -> Table:
     # What has no peer, or is no weaker than the parts it is made of.
     return rows | {
         f"EachClass {net.linf}": (A.EachClass(attack=pgd), net.linf, 200),
+        f"Tournament {net.linf}": (A.Tournament(), net.linf, 200),
+        f"Express {net.linf}": (A.Express(), net.linf, 100),
         f"RandomSearch {net.linf}": (A.RandomSearch(), net.linf, 200),
         f"SIFGSM {net.linf}": (A.SIFGSM(), net.linf, 200),
         "StAdv flow:1": (A.StAdv(), "flow:1", 200),

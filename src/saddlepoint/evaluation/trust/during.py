@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from saddlepoint.attacks.gradient.pgd import PGD
+from saddlepoint.core.answers import natural_scale
 from saddlepoint.core.game import Stop
 from saddlepoint.core.goal import Untargeted
 from saddlepoint.core.model import Access, Model
@@ -72,14 +73,12 @@ def watch(
         watched, x, y, threat, method, seed=seed, ids=None if ids is None else ids[:WATCHED], batch=len(x), stop=Stop.NEVER
     )
     playing = result.queries > 1
-    if not watched.asked or not playing.any():
-        return None
-    goal = Untargeted(y.to(x.device), model.rejection)
     rows = playing.to(x.device)
-    answers = watched.asked
-    margins = torch.stack([goal.select(rows).margin(a) for a in answers]).double()
-    spread = torch.stack([a.amax(1) - a.mean(1) for a in answers])[0].clamp_min(1e-12)
-    margins = margins / spread * 15
+    if not watched.asked or any(len(answer) != int(rows.sum()) for answer in watched.asked):
+        return None  # nothing to watch, or memory ran out and the examples came in parts
+    goal = Untargeted(y.to(x.device), model.rejection).select(rows)
+    scale = natural_scale(watched.asked[0]).double()
+    margins = torch.stack([goal.margin(answer).double() / scale for answer in watched.asked])
     norms = torch.cat([n for n in watched.norms if len(n)]) if watched.norms else torch.zeros(0)
     quartiles = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0], dtype=margins.dtype, device=margins.device)
     curves = margins.nan_to_num(nan=0.0, posinf=1e6, neginf=-1e6).quantile(quartiles, dim=1).T
