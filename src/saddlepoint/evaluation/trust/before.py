@@ -140,6 +140,9 @@ class _Look:
             if training
             else "the network is asked in evaluation mode",
         )
+        low, high = self.model.bounds
+        span = f"[{float(self.x.min()):.4g}, {float(self.x.max()):.4g}]" if len(self.x) else "nothing"
+        self.note("inputs", True, f"{self.x.dtype} in {span}, within the bounds [{low:g}, {high:g}]".replace("torch.", ""))
         with torch.no_grad():
             answers = self.scores(self.x)
         kind = "labels" if self.model.access < Access.SCORES else kind_of(answers)
