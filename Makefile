@@ -29,7 +29,7 @@ peers:
 
 papers: .venv/dev.ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reference/cases.py tests/reference/ours.json
-	OMP_NUM_THREADS=1 $(BIN)/python tests/trust/measure.py tests/trust/results.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/trust.py benchmarks/trust.json
 	$(BIN)/python docs/make_pages.py
 
 docs: .venv/dev.ready

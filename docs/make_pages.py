@@ -319,9 +319,9 @@ def universal() -> str:
 
 def audited(kind: str) -> str:
     """What audits said of the networks of one kind, beside the usual attack and the one written by hand."""
-    path = ROOT / "tests" / "trust" / "results.json"
+    path = ROOT / "benchmarks" / "trust.json"
     if not path.exists():
-        return "Not measured yet: `python tests/trust/measure.py tests/trust/results.json`."
+        return "Not measured yet: `python benchmarks/trust.py benchmarks/trust.json`."
     report = json.loads(path.read_text())
     lines = [
         "| network | clean | usual PGD | by hand | audit | verdict, and what gave it away |",

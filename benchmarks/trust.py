@@ -1,6 +1,6 @@
 """Audit every network of the gallery, its variations and the honest ones, and write down what the audits said.
 
-python tests/trust/measure.py tests/trust/results.json [NAME ...]
+python benchmarks/trust.py benchmarks/trust.json [NAME ...]
 
 The audit is told nothing but the model and the data. Beside its verdict stand the accuracies under the attack as it is
 commonly written and under the attack written by hand, on the same examples. A random model is judged by the majority of 50
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from honest import HONEST
 
 import saddlepoint as sp
-from masked import MASKED
+from honest_nets import HONEST
+from masked_nets import MASKED
 from saddlepoint.auditing import plan
 from saddlepoint.core.game import Stop
 from saddlepoint.core.play import as_model
@@ -139,7 +139,7 @@ def done(out: Path) -> dict[str, Any]:
 def keep(out: Path, key: str, row: dict[str, Any]) -> None:
     """Write one row at once, so that nothing is lost."""
     known = done(out)
-    known["command"], known["versions"] = "python tests/trust/measure.py tests/trust/results.json", versions()
+    known["command"], known["versions"] = "python benchmarks/trust.py benchmarks/trust.json", versions()
     known["rows"][key] = row
     out.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from saddlepoint.defenses.workshop import Relabeled, Workshop
 from torch import Tensor, nn
 
 import saddlepoint as sp
 from saddlepoint.data import Arrays, DataSet
+from saddlepoint.defenses.workshop import Relabeled, Workshop
 from saddlepoint.models.zoo import SmallCNN
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from saddlepoint.defenses.workshop import Workshop
 from torch import Tensor, nn
 from torch.nn.functional import dropout, one_hot
 
 import saddlepoint as sp
+from saddlepoint.defenses.workshop import Workshop
 
 SATURATED = ("cross entropy has a gradient",)
 MISSING = ("gradients arrive", "cross entropy has a gradient")

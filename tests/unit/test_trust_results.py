@@ -1,6 +1,6 @@
 """The committed audits of the gallery, its variations and the honest networks say what an audit should.
 
-`python tests/trust/measure.py tests/trust/results.json` measures them again; tests/unit/test_trust.py plays small ones.
+`python benchmarks/trust.py benchmarks/trust.json` measures them again; tests/unit/test_trust.py plays small ones.
 """
 
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROWS = json.loads(Path(__file__).with_name("results.json").read_text())["rows"]
+ROWS = json.loads((Path(__file__).parents[2] / "benchmarks" / "trust.json").read_text())["rows"]
 HONEST = {name: row for name, row in ROWS.items() if name.startswith("honest/")}
 MASKED = {name: row for name, row in ROWS.items() if name not in HONEST}
 TOLERATED = 0.02
