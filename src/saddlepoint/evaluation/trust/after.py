@@ -27,7 +27,7 @@ DOUBTS = (
 )  # fmt: skip
 """Lines about the strength of the attacks: where one of them fails, more is tried."""
 MOOT = 0.05  # share of standing examples below which it does not matter how the others were broken
-RANDOM_ESCAPES = 0.05  # share of wins over a random model that other draws may take back
+RANDOM_ESCAPES = 0.05  # share of examples whose only wins over a random model other draws may take back
 
 
 def checks(
@@ -45,7 +45,8 @@ def checks(
     records = _Records(spec, tasks)
     lines = [
         _clean(right, max(2, len(classes))),
-        *_outcomes(tasks, random),
+        _finite(tasks),
+        records.repeatable(random),
         records.gradients(),
         records.iterative(),
         records.no_better("gradients beat no gradients", records.free, "an attack without gradients"),
@@ -76,23 +77,13 @@ def _clean(right: NDArray[np.bool_], classes: int) -> Check:
     )
 
 
-def _outcomes(tasks: Mapping[Task, Columns], random: bool) -> list[Check]:
-    """Answers that are no numbers, and wins that could not be repeated."""
+def _finite(tasks: Mapping[Task, Columns]) -> Check:
+    """Answers that are no numbers."""
     columns = [c["outcome"] for t, c in tasks.items() if t.role not in ("naive", "transfer")]
     outcomes = np.concatenate(columns) if columns else np.array([], object)
-    lost, escaped, found = (int((outcomes == o.name).sum()) for o in (Outcome.NONFINITE, Outcome.ESCAPED, Outcome.FOUND))
-    allowed = RANDOM_ESCAPES * (escaped + found) if random else 0
-    n = len(outcomes)
-    return [
-        Check(
-            "finite answers", not lost, f"{lost} of {n} attacks on examples ended in NaN or infinite answers of the model"
-        ),
-        Check(
-            "repeatable wins",
-            escaped <= allowed,
-            f"{escaped} of {n} attacks on examples were won but not again when the model was asked once more",
-        ),
-    ]
+    lost = int((outcomes == Outcome.NONFINITE.name).sum())
+    finding = f"{lost} of {len(outcomes)} attacks on examples ended in NaN or infinite answers of the model"
+    return Check("finite answers", not lost, finding)
 
 
 class _Records:
@@ -143,6 +134,18 @@ class _Records:
                 total += int(columns["gradients"][standing].sum())
         share = blank / total if total else 0.0
         return self.line("gradients", share <= 0.05, f"{share:.1%} of the gradients of unbroken examples were exactly zero")
+
+    def repeatable(self, random: bool) -> Check:
+        """A win has to be one when the model is asked again; over a random model a few are lucky draws."""
+        escaped: set[int] = set()
+        for task, columns in self.tasks.items():
+            if task.role in DECIDING or (task.role == "curve" and not random):
+                escaped |= set(columns["example"][columns["outcome"] == Outcome.ESCAPED.name].tolist())
+        doubtful = escaped & self.standing if random else escaped
+        allowed = max(self.tolerated, RANDOM_ESCAPES * len(self.spec.examples)) if random else 0
+        what = "standing examples were" if random else "examples were"
+        finding = f"{len(doubtful)} {what} won by some attack, but not again when the model was asked once more"
+        return Check("repeatable wins", len(doubtful) <= allowed, finding)
 
     def iterative(self) -> Check:
         """One step must not beat many."""
