@@ -331,7 +331,7 @@ def audited(kind: str) -> str:
         if name.partition("/")[0] != kind:
             continue
         cells = [rate(row["clean"]), rate(row["naive"]), rate(row["adaptive"]), rate(row["left"])]
-        why = ", ".join(row["caught_by"] or row["failed"])
+        why = ", ".join(dict.fromkeys(row["caught_by"] or row["failed"]))
         where = f"`{name.partition('/')[2]}`" + (f" ({row['threat']})" if row["threat"] != "linf:0.2" else "")
         lines.append(f"| {where} | {' | '.join(cells)} | {row['state']}{': ' + why if why else ''} |")
     return "\n".join([*lines, "", f"Made by `{report['command']}` (torch {report['versions']['torch']})."])
