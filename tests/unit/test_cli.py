@@ -168,7 +168,7 @@ def test_attack(weights: Path, tmp_path: Path) -> None:
 def test_list_and_doctor() -> None:
     listed = json.loads(run("list", "--json").stdout)
     assert {"APGD", "FGSM", "HopSkipJump"} <= {row["name"] for row in listed["attacks"]}
-    assert {"Linf", "L2", "L1", "L0", "Spatial", "Flow", "Color"} == {row["name"] for row in listed["threats"]}
+    assert {"Linf", "L2", "L1", "L0", "Spatial", "Flow", "Color", "Tabular"} == {row["name"] for row in listed["threats"]}
     some = json.loads(run("list", "attacks", "AP*", "--json").stdout)["attacks"]
     assert [row["name"] for row in some] == ["APGD"]
     (row,) = some

@@ -149,7 +149,7 @@ def test_the_tables_are_the_result(hostile: Run) -> None:
         for row in subject["attacks"]:
             shown = attacks if row["role"] in ("main", "curve") else evidence
             if row["role"] not in ("pairs", "rescue", "guided"):
-                name = row["task"].partition(" @ ")[0]
+                name = words.label(row["task"], row["role"])
                 success, robust = row["success"], row["robust"]
                 n = sum(row["outcomes"].values())
                 line = f"{name} {words.threat(row['threat'])} {n} {success['value']:.1%} "

@@ -56,6 +56,7 @@ def audited(run: Any, result: dict[str, Any]) -> None:
     """The tables and the verdict of an audit."""
     for subject in result["subjects"]:
         from saddlepoint.evaluation.spec import DECIDING
+        from saddlepoint.report.words import label
 
         rows = []
         for attack in subject["attacks"]:
@@ -63,7 +64,7 @@ def audited(run: Any, result: dict[str, Any]) -> None:
                 continue
             size = "-" if attack["median_size"] is None else f"{attack['median_size']:.3g}"
             passes = f"{attack['forwards']}/{attack['backwards']}"
-            name = attack["task"].removesuffix(f" @ {attack['threat']}")
+            name = label(attack["task"], attack["role"])
             rows.append([name, percent(attack["success"]), percent(attack["robust"]), size, passes])
         robust = subject["robust"]
         bracket = "no number" if robust is None else percent(robust["low"])

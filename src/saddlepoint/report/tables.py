@@ -140,7 +140,7 @@ def attack(run: Run, who: Subject, task: Task, row: dict[str, Any]) -> dict[str,
     n = row["success"]["n"]
     return {
         **row,
-        "label": task.name.removesuffix(f" @ {task.threat}"),
+        "label": words.label(task.name, task.role),
         "formula": words.threat(task.threat),
         "recorded": recorded(run, who, task),
         "wanted": wanted(run, task),

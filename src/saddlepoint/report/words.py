@@ -66,6 +66,11 @@ def outcome(text: str) -> str:
     return text.lower().replace("_", " ").replace("nonfinite", "not finite")
 
 
+def label(task: str, role: str) -> str:
+    """An attack and its settings, and what it is for unless that is robust accuracy itself."""
+    return task.partition(" @ ")[0] + ("" if role in ("main", "curve", "pairs") else f" ({role})")
+
+
 def radius(eps: float) -> str:
     """A radius as people write it: 8/255 where it is one, else the number."""
     number, steps = f"{eps:.6g}", eps * 255
