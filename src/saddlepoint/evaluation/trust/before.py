@@ -31,6 +31,7 @@ REPEATS = 5
 DRAWS = (1, 5, 10, 20, 50)  # how many draws an answer may need
 SAME = 1e-3  # of a logit's natural spread: what rounding can do
 RARELY = 0.05  # share of rows
+MOSTLY = 0.8  # share of rows with one answer by many draws, below which a model has none
 INSTEAD = "another gradient takes its place"
 STEP = 1e-3  # of the width of the bounds: a step that short, a network's loss is nearly a plane
 
@@ -246,6 +247,8 @@ class _Look:
         with torch.no_grad():
             asked = torch.stack([self.scores(few) if not coupled else model.logits(few) for _ in range(most)])
         needed = next((d for d in DRAWS if self.agreement(asked, d) >= 1 - RARELY), 0)
+        if not needed and self.agreement(asked, DRAWS[-1]) >= MOSTLY:
+            needed = DRAWS[-1]  # the rest are examples between two classes
         flips = torch.stack([self.winners(a) != self.winners(answers) for a in others]).float().mean()
         said = f"the answers are random: {float(flips):.1%} of repeated answers differ"
         self.note(
