@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from saddlepoint.attacks.decision.walk import begin, boundary, most_queries, wins
-from saddlepoint.attacks.score.square import as_image
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import Count, Share, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.goal import LeastLikely, Targeted, Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.images import as_image
 from saddlepoint.ops.norms import expand_as, l2, unit
 from saddlepoint.threats import L2
 

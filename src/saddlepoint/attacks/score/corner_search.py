@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from saddlepoint.attacks.score.square import as_image
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import Count, record
 from saddlepoint.core.errors import InputError
@@ -15,6 +14,7 @@ from saddlepoint.core.game import Game
 from saddlepoint.core.goal import Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.images import as_image
 from saddlepoint.ops.losses import of_class, without
 from saddlepoint.threats import L0
 

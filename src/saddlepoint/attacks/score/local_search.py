@@ -8,12 +8,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from saddlepoint.attacks.score.square import as_image
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import Count, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.images import as_image
 from saddlepoint.threats import L0
 
 

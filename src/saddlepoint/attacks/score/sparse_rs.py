@@ -6,13 +6,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from saddlepoint.attacks.score.square import as_image
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import Count, Share, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.noise import Noise
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.images import as_image
 from saddlepoint.ops.norms import expand_as
 from saddlepoint.threats import L0
 

@@ -12,6 +12,7 @@ from saddlepoint.core.config import Count, Share, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.images import as_image
 from saddlepoint.ops.norms import expand_as
 from saddlepoint.threats import L1, L2, Linf
 
@@ -73,11 +74,6 @@ class Square(Attack):
         """Share of the features to repaint at query k of 10 000."""
         halvings = sum(k > at for at in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
         return self.first_share / 2**halvings
-
-
-def as_image(x: Tensor) -> tuple[int, int, int]:
-    """Channels, height and width; what is not an image is one channel of one row."""
-    return (x.shape[1], x.shape[2], x.shape[3]) if x.dim() == 4 else (1, 1, math.prod(x.shape[1:]))
 
 
 def window(share: float, h: int, w: int, least: int = 1) -> tuple[int, int]:

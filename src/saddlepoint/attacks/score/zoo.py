@@ -9,12 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from saddlepoint.attacks.score.estimate import NUMBERS_AT_ONCE
-from saddlepoint.attacks.score.square import as_image
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.config import Count, StepSize, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.images import as_image
 from saddlepoint.threats import L2
 
 GROWTH = 10  # of c, while it does not suffice
