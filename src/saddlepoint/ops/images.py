@@ -1,5 +1,7 @@
 """Inputs of any shape as images."""
 
+import math
+
 from torch import Tensor
 
 
