@@ -22,7 +22,7 @@ from saddlepoint.core.model import Access, Model
 from saddlepoint.core.noise import Noise
 from saddlepoint.core.threat import Threat
 from saddlepoint.ops.grid import rounded
-from saddlepoint.ops.losses import without
+from saddlepoint.ops.losses import unanswered, without
 from saddlepoint.ops.norms import expand_as
 
 Candidates = Float[Tensor, "b *theta"]
@@ -351,7 +351,7 @@ class Game:
             with torch.no_grad():
                 logits = checked_logits(self.model.logits, rows.x)
             rows.logits, rows.clean = logits, logits.argmax(1)
-            rows.broken = logits.isnan().any(1) | (logits == torch.inf).any(1)
+            rows.broken = unanswered(logits)
             if len(logits):
                 self._goal = self._aim = self._goal.bind(logits)
             rows.scale = natural_scale(logits) if self._goal.scale_free else torch.ones_like(logits[:, 0])
@@ -391,7 +391,7 @@ class Game:
             if scores:
                 answer = checked_logits(self.model.logits, x_adv)
                 answer = answer / self.live.scale[of, None] if self.judged else answer
-                broken = answer.isnan().any(1) | (answer == torch.inf).any(1)
+                broken = unanswered(answer)
             else:
                 labels = checked_answers(self.model, x_adv)
                 broken = labels < 0

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saddlepoint.core.errors import AccessError, InputError
+from saddlepoint.ops.losses import unanswered
 
 
 class Access(IntEnum):
@@ -43,8 +44,7 @@ class Model(ABC):
     def labels(self, x: Float[Tensor, "b *shape"]) -> Int[Tensor, " b"]:
         """The answers; -1 where the logits are not finite enough to give one."""
         logits = self.logits(x)
-        broken = logits.isnan().any(1) | (logits == torch.inf).any(1)
-        return logits.argmax(dim=1).masked_fill(broken, -1)
+        return logits.argmax(dim=1).masked_fill(unanswered(logits), -1)
 
     def session(self) -> AbstractContextManager[Any]:
         """Entered around all questions of one game; what the model changes inside, it restores on the way out."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from saddlepoint.core.errors import InputError, ModelError, SaddlepointError, out_of_memory
 from saddlepoint.core.model import Model
 from saddlepoint.models.torch import TorchModel
+from saddlepoint.ops.losses import unanswered
 
 
 class Part:
@@ -102,8 +103,7 @@ def elected(labels: Tensor, weights: Tensor) -> Tensor:
 
 def answered(logits: Tensor) -> Tensor:
     """The largest logit of each row, as `Model.labels` has it."""
-    broken = logits.isnan().any(1) | (logits == torch.inf).any(1)
-    return logits.argmax(1).masked_fill(broken, -1)
+    return logits.argmax(1).masked_fill(unanswered(logits), -1)
 
 
 def chosen(over: str | None, least: str, labels_only: bool) -> str:

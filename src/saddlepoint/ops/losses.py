@@ -5,7 +5,7 @@ Logits are (..., k) and `y` is (...,); every loss returns (...,). None depends o
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Logits = Float[Tensor, "*batch k"]
@@ -26,6 +26,11 @@ def without(logits: Logits, y: Labels) -> Logits:
 def margin(logits: Logits, y: Labels) -> Loss:
     """Logit of `y` minus the largest other: negative exactly when another class wins."""
     return of_class(logits, y) - without(logits, y).amax(dim=-1)
+
+
+def unanswered(logits: Logits) -> Bool[Tensor, "*batch"]:
+    """Rows without an answer: NaN or plus infinity somewhere. Minus infinity only rules a class out."""
+    return (logits.isnan() | (logits == torch.inf)).any(dim=-1)
 
 
 def log_odds(logits: Logits, y: Labels) -> Loss:

@@ -18,6 +18,7 @@ from saddlepoint.core.model import Access, Model
 from saddlepoint.core.noise import Noise
 from saddlepoint.core.result import Share
 from saddlepoint.core.threat import Threat
+from saddlepoint.ops.losses import unanswered
 from saddlepoint.threats import L2, Linf
 
 EVERYWHERE = (-torch.inf, torch.inf)  # the change itself has a norm and no box
@@ -49,7 +50,7 @@ class Lesson:
         """Ask about the clean inputs; begin with no change."""
         with torch.no_grad():
             logits = torch.cat([checked_logits(model.logits, rows) for rows in x.split(batch)])
-        broken = logits.isnan().any(1) | (logits == torch.inf).any(1)
+        broken = unanswered(logits)
         if broken.any():
             raise InputError(
                 f"The model answers the clean input at index {int(broken.nonzero()[0])} with NaN or infinity. "

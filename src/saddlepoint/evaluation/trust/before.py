@@ -24,6 +24,7 @@ from saddlepoint.models.parts import Wrapped
 from saddlepoint.models.restated import OneByOne
 from saddlepoint.models.torch import TorchModel
 from saddlepoint.models.train import isolated_randomness
+from saddlepoint.ops.losses import unanswered
 
 ROWS = 64  # examples looked at
 FEW = 16  # of them where every row is asked many times
@@ -170,6 +171,9 @@ class _Look:
             return checked_answers(self.model, x)[:, None].to(x.dtype)
         return checked_logits(self.model.logits, x)
 
+    def broken(self, answers: Tensor) -> Tensor:
+        return unanswered(answers) if self.model.access >= Access.SCORES else answers[:, 0] < 0
+
     def winners(self, answers: Tensor) -> Tensor:
         return answers[:, 0].long() if self.model.access < Access.SCORES else answers.argmax(1)
 
@@ -177,11 +181,8 @@ class _Look:
         """The largest difference between two answers, in natural spreads of the logits."""
         if self.model.access < Access.SCORES:
             return float((one != two).any())
-        return (
-            float(((one - two).abs().amax(1) / natural_scale(one) / NATURAL_SPREAD).nan_to_num(0.0).amax())
-            if len(one)
-            else 0.0
-        )
+        moved = (one - two).nan_to_num(0.0).abs().amax(1)  # two infinities are alike
+        return float((moved / natural_scale(one) / NATURAL_SPREAD).amax()) if len(one) else 0.0
 
     def spread(self, answers: Tensor, kind: str) -> str:
         if self.model.access < Access.SCORES:
@@ -192,15 +193,14 @@ class _Look:
 
     def finite(self, answers: Tensor, threat: Threat | None) -> bool:
         """NaN on clean inputs, and on random points of the threat."""
-        bad = int((~answers.isfinite()).any(1).sum())
+        bad = int(self.broken(answers).sum())
         if bad:
             self.note("clean answers", False, f"{bad} of {len(self.x)} clean inputs have answers that are NaN or infinite")
             return False
         near = self.around(threat)
         with torch.no_grad():
             away = self.scores(near)
-        broken = away.isnan().any(1) | (away == torch.inf).any(1) if self.model.access >= Access.SCORES else away[:, 0] < 0
-        wrong = int(broken.sum())
+        wrong = int(self.broken(away).sum())
         finding = f"{wrong} of {len(near)} random points near the clean inputs have answers that are NaN or infinite"
         self.note("finite answers", not wrong, finding)
         return not wrong
@@ -243,9 +243,9 @@ class _Look:
             self.note("same answer twice", True, f"{REPEATS} repetitions gave the same answers")
             return False, 1
         few, most = self.x[:FEW], 2 * DRAWS[-1]
-        model: Model = OneByOne(self.model) if coupled else self.model
+        rows = few.split(1) if coupled else [few]
         with torch.no_grad():
-            asked = torch.stack([self.scores(few) if not coupled else model.logits(few) for _ in range(most)])
+            asked = torch.stack([torch.cat([self.scores(part) for part in rows]) for _ in range(most)])
         needed = next((d for d in DRAWS if self.agreement(asked, d) >= 1 - RARELY), 0)
         if not needed and self.agreement(asked, DRAWS[-1]) >= MOSTLY:
             needed = DRAWS[-1]  # the rest are examples between two classes
@@ -358,7 +358,7 @@ class _Look:
         with torch.no_grad():
             first, outputs = checked_logits(model.logits, self.x), checked_logits(model.logits, moved)
         after = goal.margin(outputs / natural_scale(first)[:, None])
-        told = promised.abs() > 1e-4  # less drowns in rounding
+        told = (promised.abs() > 1e-4) & (after - before).isfinite()  # less drowns in rounding
         if not told.any():
             return None
         return float(((after - before)[told] / promised[told]).median())

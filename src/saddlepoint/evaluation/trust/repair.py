@@ -4,6 +4,7 @@ Nothing here can make a model look weaker than it is: whatever is found on a rep
 model as it was given.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -209,7 +210,7 @@ def _candidates(model: Model, base: Recipe, found: Examination, x: Tensor) -> li
 
 
 def _opened(model: TorchModel, x: Tensor, stops: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Modules to let gradients through, until they arrive: straight where shapes agree, else learned."""
+    """Modules to let gradients through, until they arrive: straight where shapes agree, else learned; none if that fails."""
     shapes = _shapes(model, x)
     through: list[str] = []
     learned: list[str] = []
@@ -221,8 +222,11 @@ def _opened(model: TorchModel, x: Tensor, stops: list[str]) -> tuple[tuple[str, 
             given, made = shapes[name]
             (through if given.shape == made.shape else learned).append(name)
         ways: dict[str, Any] = dict.fromkeys(through, "identity")
-        ways |= {name: _flat_stand_in(*shapes[name]) for name in learned}
-        stops = _stops_behind(StraightThrough(model, ways), x)
+        ways |= {name: _flat_stand_in(shapes[name][1]) for name in learned}
+        try:
+            stops = _stops_behind(StraightThrough(model, ways), x)
+        except SaddlepointError:
+            return (), ()
     return tuple(through), tuple(learned)
 
 
@@ -233,9 +237,9 @@ def _stops_behind(model: StraightThrough, x: Tensor) -> list[str]:
         return [name for name in find_stops(model.model, x) if name not in skipped]
 
 
-def _flat_stand_in(given: Tensor, made: Tensor) -> nn.Module:
-    """Something differentiable with the right shapes, to see what comes behind it."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(given[0].numel(), made[0].numel()), nn.Unflatten(1, tuple(made.shape[1:])))
+def _flat_stand_in(made: Tensor) -> Callable[[Tensor], Tensor]:
+    """Something differentiable with the right shape of output, to see what comes behind it."""
+    return lambda x: x.flatten(1).mean(1).view(-1, *(1,) * (made.dim() - 1)).expand(len(x), *made.shape[1:])
 
 
 def _shapes(model: TorchModel, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
