@@ -28,24 +28,6 @@ from peers import SmallCNN, with_torchvision
 EPS, STEP, STEPS, N = 0.2, 0.0125, 40, 100
 
 
-class Scaled(nn.Module):
-    """Logits times 100."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 100 * self.net(x)
-
-
-class Probable(Scaled):
-    """Probabilities where libraries expect logits."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (20 * self.net(x)).softmax(1)
-
-
 def foolbox(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """LinfPGD."""
     import foolbox
@@ -100,6 +82,21 @@ CALLS: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
 }
 
 
+def masked(net: nn.Module) -> dict[str, nn.Module]:
+    """The network with its outputs changed, by what is done to them."""
+    hundredfold, probable = nn.Sequential(net, _Times(100)), nn.Sequential(net, _Times(20), nn.Softmax(1))
+    return {"100 * logits": hundredfold, "softmax(20 * logits)": probable}
+
+
+class _Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
 def case(path: str) -> tuple[nn.Module, Tensor, Tensor]:
     """The committed network and its images, all classified right."""
     tensors = load_file(path)
@@ -121,7 +118,7 @@ def main(path: str, out: str, *names: str) -> None:
     torch.set_num_threads(1)
     with_torchvision()
     net, x, y = case(path)
-    for model, shipped in {"100 * logits": Scaled(net), "softmax(20 * logits)": Probable(net)}.items():
+    for model, shipped in masked(net).items():
         for who, call in CALLS.items():
             if names and who not in names:
                 continue

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from saddlepoint.core.config import to_config
 from saddlepoint.core.errors import InputError
 from saddlepoint.core.model import Access, Model
 from saddlepoint.core.play import as_attack, as_threat, check_settings, checked_inputs
+from saddlepoint.core.registry import did_you_mean
 from saddlepoint.core.threat import Threat
 from saddlepoint.data import Arrays, DataSet, load, picked
+from saddlepoint.defenses.gallery import GALLERY, entry
+from saddlepoint.defenses.workshop import Workshop
 from saddlepoint.evaluation.engine import Chunk, Contender, chunks, execute
 from saddlepoint.evaluation.presets import preset_tasks
 from saddlepoint.evaluation.run import Run
@@ -96,28 +100,14 @@ class Plan:
 
         Raises RunError when the folder cannot be used, KeyboardInterrupt when interrupted: what is done stays done.
         """
-        began = time.monotonic()
+        deadline = None if seconds is None else time.monotonic() + seconds
         self._remember()
         contenders = self._contenders()
-        todo: list[tuple[Any, list[str]]] = [(None, self.hopeful)]
-        while todo:
-            roles, subjects = todo.pop()
-            left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
-            done = execute(
-                self.spec,
-                contenders,
-                self.data,
-                self.folder,
-                roles=roles,
-                subjects=subjects,
-                seconds=left,
-                on_chunk=on_chunk,
-            )
-            doubtful = Run(self.folder).doubtful if done and roles is None else []
-            if doubtful:
-                todo.append((RESCUE, doubtful))
-            if done and roles is None:
-                self._watch(contenders)
+        play = partial(execute, self.spec, contenders, self.data, self.folder, deadline=deadline, on_chunk=on_chunk)
+        if play(subjects=self.hopeful):
+            self._watch(contenders)
+            if doubtful := Run(self.folder).doubtful:
+                play(roles=RESCUE, subjects=doubtful)
         run = Run(self.folder)
         run.write()
         if report:
@@ -138,16 +128,20 @@ class Plan:
 
     def _contenders(self) -> dict[str, Contender]:
         """Every model as it was given, and as it is asked."""
-        made = {}
-        threat = as_threat(self.spec.threat)
-        for name in self.hopeful:
-            model, recipe = self.models[name], self.prognoses[name].recipe
-            x = checked_inputs(self.data.batch(self.spec.examples[:LESSONS])[0], model)
-            attacked = recipe.apply(model, x, threat, self.spec.seed)
-            made[name] = Contender(
-                model, attacked, lambda attacked=attacked, x=x: surrogate(attacked, x, threat, self.spec.seed)
+        threat, seed = as_threat(self.spec.threat), self.spec.seed
+
+        def contender(name: str) -> Contender:
+            def examples(model: Model) -> Tensor:
+                return checked_inputs(self.data.batch(self.spec.examples[:LESSONS])[0], model)
+
+            recipe = self.prognoses[name].recipe
+            return Contender(
+                self.models[name],
+                repair=lambda model: recipe.apply(model, examples(model), threat, seed),
+                teach=lambda model: surrogate(model, examples(model), threat, seed),
             )
-        return made
+
+        return {name: contender(name) for name in self.hopeful}
 
     def _watch(self, contenders: Mapping[str, Contender]) -> None:
         """Look at one attack step by step."""
@@ -189,8 +183,8 @@ def audit(
     same arguments goes on where it stopped, and does nothing when all is done.
 
     Args:
-        model: a Model, a torch module of inputs in [0, 1], text such as "package.module:factory", or a mapping from names
-            to those; None for the demonstration.
+        model: a Model, a torch module of inputs in [0, 1], text such as "package.module:factory", the name of a broken
+            defense of the gallery, or a mapping from names to those; None for the demonstration.
         data: a DataSet, a name, the path of a folder or .npz file, or a pair (x, y).
         threat: a ball with a radius, or text such as "linf:8/255".
         preset: "quick", "standard" or "thorough".
@@ -388,17 +382,25 @@ def trained(
 def resolve_or_train(
     model: Any, data: Any, examples: DataSet, *, seed: int, weights: str | Path | None, device: torch.device, **how: Any
 ) -> Model:
-    """What `resolve` gives; a network of the zoo without weights is first trained on the training part of the data.
+    """What `resolve` gives; a network of the zoo without weights, or a broken defense, is first trained.
 
-    Raises InputError when such a network is asked for and the data is not known by name, so has no training part.
+    Raises InputError when one of these is asked for and the data is not known by name, so has no training part.
     """
-    if not isinstance(model, str) or model not in ZOO or weights is not None:
+    if not isinstance(model, str) or ":" in model or (model in ZOO and weights is not None):
         return resolve(model, examples, weights=weights, device=device, **how)
+    if model not in ZOO and model not in GALLERY:
+        raise InputError(
+            f"There is no model named {model!r}.{did_you_mean(model, [*ZOO, *GALLERY])} Give package.module:factory, an "
+            f"address of http, one of the zoo ({', '.join(ZOO)}), or a broken defense (`saddlepoint list defenses`)."
+        )
+    if weights is not None:
+        raise InputError(f"The defense {model} is trained here, weights and all. Leave the weights out.")
     if data is not None and not isinstance(data, str | Path):
         raise InputError(f"{model} has no weights of its own. Give weights, or the data by name so that it can be trained.")
-    train = load(DEMO_DATA if data is None else str(data), "train")
-    made, _ = trained(Trainer(epochs=8, seed=seed), train, device)
-    return made
+    train, trainer = load(DEMO_DATA if data is None else str(data), "train"), Trainer(epochs=8, seed=seed)
+    if model in ZOO:
+        return trained(trainer, train, device)[0]
+    return resolve(entry(model).build(Workshop(train, trainer, seed)), examples, device=device)
 
 
 def as_data(data: Any) -> DataSet:

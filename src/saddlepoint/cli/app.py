@@ -37,9 +37,11 @@ class Exit(IntEnum):
 Json = Annotated[bool, typer.Option("--json", help="Print plain data instead of tables.")]
 Model = Annotated[
     str | None,
-    typer.Argument(help="package.module:network or :factory, http://..., or small-cnn. Left out: the demonstration."),
+    typer.Argument(
+        help="package.module:network or :factory, http://..., small-cnn, or a broken defense. Left out: the demonstration."
+    ),
 ]
-Study = Annotated[str, typer.Argument(help="package.module:network or :factory, or small-cnn.")]
+Study = Annotated[str, typer.Argument(help="package.module:network or :factory, small-cnn, or a broken defense.")]
 Data = Annotated[str | None, typer.Option(help="Name, folder of images, or .npz file. `saddlepoint list data` shows names.")]
 Threat = Annotated[str, typer.Option(help="linf:0.3, l2:2, l1:10, l0:20; l2 alone has no radius; spatial:30,3, flow:1.")]
 Claimed = Annotated[float | None, typer.Option(help="Clean accuracy that is claimed: 0.942.")]
@@ -188,7 +190,9 @@ def _leave(result: dict[str, Any], fail_under: float | None) -> NoReturn:
 @guarded
 def attack(
     method: Annotated[str, typer.Argument(help="Name of an attack, or its settings as a TOML file.")],
-    model: Annotated[str, typer.Option(help="package.module:network or :factory, http://..., or small-cnn.")] = "small-cnn",
+    model: Annotated[
+        str, typer.Option(help="package.module:network or :factory, http://..., small-cnn, or a broken defense.")
+    ] = "small-cnn",
     weights: Weights = None,
     data: Data = "mnist-5k",
     threat: Threat = "linf:0.2",
@@ -237,7 +241,9 @@ def attack(
 @guarded
 def train(
     out: Annotated[Path, typer.Argument(help="Where the weights go: a .safetensors file.")],
-    model: Annotated[str, typer.Option(help="package.module:network or :factory, or small-cnn.")] = "small-cnn",
+    model: Annotated[
+        str, typer.Option(help="package.module:network or :factory, small-cnn, or a broken defense.")
+    ] = "small-cnn",
     data: Data = "mnist-5k",
     attack: Annotated[str | None, typer.Option(help="Inner maximizer; left out, standard training.")] = None,
     threat: Annotated[str | None, typer.Option(help="Where it may search, as in linf:0.2.")] = None,

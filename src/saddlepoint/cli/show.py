@@ -167,8 +167,14 @@ class Bars:
 
     def chunk(self, chunk: Any, _: bool) -> None:
         """A chunk is done."""
-        name = f"{chunk.subject}: {chunk.task.attack['name']}"
-        self.progress.update(self.tasks["rows"], advance=len(chunk.ids), description=escape(name))
+        from saddlepoint.evaluation.spec import RESCUE
+
+        name, bar = f"{chunk.subject}: {chunk.task.attack['name']}", "rows"
+        if chunk.task.role in RESCUE:  # played because of what was found: nobody knew before how much that would be
+            name, bar = f"{name}, since the result is in doubt", "more"
+            if bar not in self.tasks:
+                self.tasks[bar] = self.progress.add_task(bar, total=None)
+        self.progress.update(self.tasks[bar], advance=len(chunk.ids), description=escape(name))
 
 
 def length(seconds: float) -> str:

@@ -52,8 +52,15 @@ from saddlepoint.models.zoo import SmallCNN
 from saddlepoint.threats import Linf
 
 Masking = Literal["shattered", "stochastic", "vanishing", "saturated", "detector", "broken"]
-"""Why an attack fails that does not know better: no gradient, a random one, one lost on a long way, one lost in rounding,
-a refusal to answer, or answers that are not numbers."""
+MASKING: dict[Masking, str] = {
+    "shattered": "It has no gradient, or one that says nothing of where the answer changes.",
+    "stochastic": "Every pass draws anew, and a single draw's gradient leads astray.",
+    "vanishing": "The way through it is so long that its gradient is cut off or lost.",
+    "saturated": "The cross entropy of what it returns is lost in the rounding of 32 bits.",
+    "detector": "A detector refuses to answer, and a refusal is no success.",
+    "broken": "Its answers are not numbers.",
+}
+"""Why an attack fails that does not know better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +90,7 @@ class Entry:
         name: to ask for.
         masking: why attacks seem to fail.
         about: what it does, in one sentence.
+        undone: what the attack by hand does about it, in one sentence.
         build: makes the defended model from a `Workshop`, as shipped.
         adaptive: from the defended model to a model that hides nothing, and the attack on it.
         how: further arguments of `saddlepoint.attack` for that.
@@ -95,6 +103,7 @@ class Entry:
     name: str
     masking: Masking
     about: str
+    undone: str
     build: Callable[[Workshop], nn.Module | Model]
     adaptive: Callable[[Any], tuple[Model, Attack]]
     how: Mapping[str, Any] = field(default_factory=lambda: {"stop": Stop.NEVER})
@@ -240,95 +249,115 @@ def past_the_guard(shipped: Guarded) -> tuple[Model, Attack]:
 _ENTRIES = (
     Entry(
         name="logit-scaling", masking="saturated", about="Logits times 100.",
+        undone="Look at the logits before the scale.",
         build=lambda w: nn.Sequential(w.plain(), ScaledLogits(100)), adaptive=behind_the_head,
     ),
     Entry(
         name="softmax-output", masking="saturated", about="Returns softmax(20 * logits) as if these were logits.",
+        undone="Look at the logits before the softmax.",
         build=lambda w: nn.Sequential(w.plain(), SoftmaxOutput(20)), adaptive=behind_the_head,
     ),
     Entry(
         name="dropout", masking="stochastic", about="Dropout that stays on when the network answers.",
+        undone="The mean gradient of ten draws (EOT).",
         build=thinned, adaptive=in_expectation(), random=True,
     ),
     Entry(
         name="noise", masking="stochastic", about="Gaussian noise on the input, new at every pass.",
+        undone="The mean gradient of ten draws (EOT).",
         build=lambda w: w.behind(GaussianNoise(0.3)), adaptive=in_expectation(), random=True,
     ),
     Entry(
-        name="bit-depth", masking="shattered", about="Eight gray levels.", build=lambda w: w.behind(BitDepth(3)),
+        name="bit-depth", masking="shattered", about="Eight gray levels.",
+        undone="Pass the gradient on as if nothing were rounded (BPDA).", build=lambda w: w.behind(BitDepth(3)),
         adaptive=through(), paper=PAPERS["guo2018countering"],
         published=Published(data="ImageNet", threat="l2:0.05", broken=0),
     ),
     Entry(
-        name="jpeg", masking="shattered", about="JPEG of quality 75.", build=lambda w: w.behind(JPEG(75)),
+        name="jpeg", masking="shattered", about="JPEG of quality 75.",
+        undone="Pass the gradient on as if nothing were rounded (BPDA).", build=lambda w: w.behind(JPEG(75)),
         adaptive=through(), paper=PAPERS["guo2018countering"],
         published=Published(data="ImageNet", threat="l2:0.05", broken=0),
     ),
     Entry(
         name="k-winners", masking="shattered", about="Keeps a twentieth of every layer's activations.",
+        undone="Take the gradient of twice as many winners (BPDA), toward every class.",
         build=winners, adaptive=wider, paper=PAPERS["xiao2020kwta"],
     ),
     Entry(
         name="quantized", masking="shattered", about="Activations rounded to sixteen values.",
+        undone="Take the gradient of the network that does not round (BPDA).",
         build=lambda w: quantized(w.plain()), adaptive=straight_through,
     ),
     Entry(
         name="resize-pad", masking="stochastic", about="A random size at a random place.",
+        undone="The mean gradient of twenty draws (EOT).",
         build=lambda w: w.behind(ResizePad()), adaptive=in_expectation(20), random=True, paper=PAPERS["xie2018mitigating"],
         published=Published(data="ImageNet", threat="linf:0.031", broken=0),
     ),
     Entry(
         name="sap", masking="stochastic", about="Drops activations at random, small ones first.",
+        undone="The mean gradient of ten draws (EOT).",
         build=pruned, adaptive=in_expectation(), random=True, paper=PAPERS["dhillon2018stochastic"],
         published=Published(data="CIFAR-10", threat="linf:0.031", broken=0),
     ),
     Entry(
         name="thermometer", masking="shattered", about="Ten bits a pixel, which say what the pixel is above.",
+        undone="A ramp in place of each stair (BPDA).",
         build=lambda w: w.behind(Thermometer(10)), adaptive=through(lambda code: code.ramp),
         paper=PAPERS["buckman2018thermometer"],
         published=Published(data="CIFAR-10", threat="linf:0.031", claimed=0.7916, broken=0.3),  # with adversarial training
     ),
     Entry(
         name="nan", masking="broken", about="Answers NaN to all but images of eight bits.",
+        undone="Stay on the grid of eight bits, where it answers.",
         build=lambda w: NaNOffGrid(w.plain()), adaptive=as_shipped,
         how={"stop": Stop.NEVER, "quantize": 256},
     ),
     Entry(
         name="silent-detector", masking="detector", about="A detector that lies: its score is a constant.",
+        undone="High confidence in a wrong class; nothing refuses.",
         build=silent, adaptive=past_the_guard,
     ),
     Entry(
         name="confidence-detector", masking="detector", about="Rejects what it is unsure of, without a gradient.",
+        undone="The same rule as a score with a gradient, so that wrong answers are sure ones.",
         build=unsure, adaptive=surely,
     ),
     Entry(
         name="lid", masking="detector", about="Rejects inputs around which the data have many dimensions.",
+        undone="Follow the gradient of the detector's score too.",
         build=dimensional, adaptive=as_shipped, paper=PAPERS["ma2018characterizing"],
         published=Published(data="CIFAR-10", threat="linf:0.031", broken=0.05),
     ),
     Entry(
         name="distillation", masking="saturated", about="Taught by a network at temperature 100.",
+        undone="The margin of the logits, which does not saturate.",
         build=distilled, adaptive=as_shipped, paper=PAPERS["papernot2016distillation"],
         published=Published(data="MNIST", threat="l0:112", claimed=0.995, broken=0, source="carlini2017towards"),
     ),
     Entry(
         name="total-variation", masking="shattered", about="Drops half of the pixels and fills in smoothly.",
+        undone="Pass the gradient on as if nothing were filled in (BPDA), the mean of ten draws (EOT).",
         build=lambda w: w.before(TotalVariation()), adaptive=random_through(10), random=True,
         paper=PAPERS["guo2018countering"], published=Published(data="ImageNet", threat="l2:0.05", broken=0),
     ),
     Entry(
         name="quilting", masking="shattered", about="Rebuilds the image of random clean patches.",
+        undone="Pass the gradient on as if nothing were replaced (BPDA), the mean of four draws (EOT).",
         build=quilted, adaptive=random_through(4, PGD(steps=20, loss="margin")), random=True, threat="linf:0.4",
         paper=PAPERS["guo2018countering"], published=Published(data="ImageNet", threat="l2:0.05", broken=0),
     ),
     Entry(
         name="defense-gan", masking="vanishing", about="Replaces the image by the nearest one of a generator.",
+        undone="Pass the gradient on as if the image were kept (BPDA), from a fresh start at every step (EOT).",
         build=generated, adaptive=random_through(1, MARGIN), random=True, threat="linf:0.3",
         paper=PAPERS["samangouei2018defensegan"],
         published=Published(data="MNIST", threat="l2:0.0707", broken=0.55),
     ),
     Entry(
         name="pixel-defend", masking="vanishing", about="Moves every pixel to its likeliest level nearby.",
+        undone="Pass the gradient on as if the image were kept (BPDA).",
         build=purified, adaptive=through(), paper=PAPERS["song2018pixeldefend"],
         published=Published(data="CIFAR-10", threat="linf:0.031", claimed=0.7, broken=0.09),
     ),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,25 +53,31 @@ class Contender:
 
     Attributes:
         shipped: as it was given.
-        attacked: as the attacks ask it, which is the same where nothing had to be repaired.
-        lessons: makes a network taught to answer alike; called once, if at all.
+        repair: makes of it what the attacks ask; called once, if at all.
+        teach: makes of that a network that was taught to answer alike; likewise.
     """
 
     shipped: Model
-    attacked: Model
-    lessons: Callable[[], Model] | None = None
-    taught: Model | None = None
+    repair: Callable[[Model], Model]
+    teach: Callable[[Model], Model]
+
+    @cached_property
+    def attacked(self) -> Model:
+        """As the attacks ask it, which is the same where nothing had to be repaired."""
+        return self.repair(self.shipped)
+
+    @cached_property
+    def taught(self) -> Model:
+        """A network that answers about alike, and has gradients."""
+        return self.teach(self.attacked)
 
     def plays(self, role: str) -> Model:
         """The model that a task of this role attacks."""
         if role == "naive":
             return self.shipped
-        if role not in ("transfer", "guided"):
-            return self.attacked
-        if self.taught is None:
-            assert self.lessons is not None
-            self.taught = self.lessons()
-        return Judged(self.taught, self.attacked) if role == "transfer" else Guided(self.attacked, self.taught)
+        if role == "transfer":
+            return Judged(self.taught, self.attacked)
+        return Guided(self.attacked, self.taught) if role == "guided" else self.attacked
 
 
 def chunks(spec: Spec, roles: Collection[str] | None = None, subjects: Collection[str] | None = None) -> Iterator[Chunk]:
@@ -100,7 +107,7 @@ def execute(
     *,
     roles: Collection[str] | None = None,
     subjects: Collection[str] | None = None,
-    seconds: float | None = None,
+    deadline: float | None = None,
     on_chunk: Callable[[Chunk, bool], None] | None = None,
 ) -> bool:
     """Do what is not done yet; True when nothing is left.
@@ -111,13 +118,12 @@ def execute(
         data: where `spec.examples` are.
         folder: the run's.
         roles, subjects: as for `chunks`.
-        seconds: stop before the first chunk that would begin later; what is left stays undecided.
+        deadline: on the monotonic clock; no chunk begins later, and what is left stays undecided.
         on_chunk: called after each chunk, with whether it had been done before.
 
     Raises:
         RunError: the folder cannot be used; what it holds stays readable.
     """
-    deadline = None if seconds is None else time.monotonic() + seconds
     with Store(folder, spec.to_json()) as store:
         done = store.done()
         for chunk in chunks(spec, roles, subjects):
@@ -139,11 +145,10 @@ def _play(spec: Spec, chunk: Chunk, contender: Contender, data: Examples, store:
     if chunk.task.target is not None:
         other = y != chunk.task.target
         x, y, ids = x[other], y[other], ids[other]
-    goal: Goal = Untargeted(y) if chunk.task.target is None else Targeted(torch.full_like(y, chunk.task.target))
+    target = chunk.task.target
+    goal: Goal = Untargeted(y, model.rejection) if target is None else Targeted(torch.full_like(y, target))
     # The smallest change matters to the report, so minimum-norm attacks go on after the first win inside the radius.
     stop = Stop.NEVER if method.seeks is Seeks.MINIMUM else Stop.FIRST_WIN
-    if chunk.task.target is None and model.rejection is not None:
-        goal = Untargeted(y, model.rejection)
     how: dict[str, Any] = {"seed": spec.seed, "batch": spec.batch, "queries": spec.queries}
     try:
         result = attack(model, x, goal, threat, method, ids=ids, stop=stop, **how)

@@ -171,10 +171,8 @@ class Run:
         before = self.prognoses[subject.name].examination.checks if subject.name in self.prognoses else ()
         seen = self.evidence.get(subject.name)
         during = [Check(**c) for c in seen["checks"]] if seen else []
-        if self.robust(subject).high.value <= MOOT:
-            during = [
-                replace(c, passed=True) for c in during
-            ]  # one attack's way is no evidence against all of them together
+        if self.robust(subject).high.value <= MOOT:  # one attack's way is no evidence against all of them together
+            during = [replace(c, passed=True) for c in during]
         if self.hopeless(subject):
             return [*before, *during]
         after = self._after(subject)

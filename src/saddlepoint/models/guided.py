@@ -37,7 +37,7 @@ class Guided(Wrapped):
             answer = checked_logits(self.model.logits, x)
         if not (x.requires_grad and torch.is_grad_enabled()):
             return answer
-        return Instead.apply(answer, checked_logits(self.guide.logits, x)[:, : answer.shape[1]])
+        return Instead.apply(answer, checked_logits(self.guide.logits, x))
 
     def labels(self, x: Tensor) -> Tensor:
         return self.model.labels(x)

@@ -65,14 +65,15 @@ class StraightThrough(Wrapped):
     def logits(self, x: Tensor) -> Tensor:
         if not (x.requires_grad and torch.is_grad_enabled()):
             return self.model.logits(x)
-        with self._hooked(), _LettingThrough() if self.operations else nullcontext():
+        with self.hooked(), _LettingThrough() if self.operations else nullcontext():
             return self.model.logits(x)
 
     def labels(self, x: Tensor) -> Tensor:
         return self.model.labels(x)
 
     @contextmanager
-    def _hooked(self) -> Iterator[None]:
+    def hooked(self) -> Iterator[None]:
+        """Entered around a forward pass of the network whose gradient is to go through."""
         with ExitStack() as stack:
             for module, part in self.stand_ins.items():
                 stack.callback(module.register_forward_hook(_through(part)).remove)

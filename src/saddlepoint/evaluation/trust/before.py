@@ -5,6 +5,8 @@ that saturate, randomness, parts without a gradient, gradients that point nowher
 gradients give a false sense of security", ICML 2018; Carlini et al., "On evaluating adversarial robustness", 2019).
 """
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +68,11 @@ class Examination:
     checks: tuple[Check, ...]
     forwards: int
     backwards: int
+
+    @property
+    def downhill(self) -> bool:
+        """Whether a step along the gradient does about what the gradient promises; also where that cannot be measured."""
+        return self.slope is None or downhill(self.slope)
 
     @property
     def hopeless(self) -> bool:
@@ -208,13 +215,13 @@ class _Look:
     def around(self, threat: Threat | None) -> Tensor:
         """Points a random step away: corners of the threat, where attacks go, and points inside it."""
         noise = Noise(self.seed, torch.arange(len(self.x)), "around", self.x.device)
-        low, high = self.model.bounds
-        reach = threat.reach if threat is not None and 0 < threat.reach < float("inf") else 0.1 * (high - low)
-        signs = noise.sign(*self.x.shape[1:]).to(self.x)
-        sizes = noise.uniform(*self.x.shape[1:]).to(self.x)
-        if threat is None or threat.parametric or type(threat).__name__ != "Linf":
-            reach = min(reach, 0.1 * (high - low))
-        return torch.cat([self.x + reach * signs, self.x + reach * signs * sizes]).clamp(low, high)
+        low, high = bounds = self.model.bounds
+        signs = (high - low) * noise.sign(*self.x.shape[1:]).to(self.x)
+        if threat is None or threat.parametric or not 0 < threat.reach < float("inf"):
+            sizes = noise.uniform(*self.x.shape[1:]).to(self.x)
+            return torch.cat([self.x + 0.1 * signs, self.x + 0.1 * signs * sizes]).clamp(low, high)
+        outside = (self.x + signs).clamp(low, high), threat.start(self.x, noise, bounds)
+        return torch.cat([threat.project(self.x, points, bounds) for points in outside])
 
     def coupled(self) -> bool:
         """Whether rows answer differently alone than in company."""
@@ -337,7 +344,7 @@ class _Look:
         if ratio is not None:
             self.note(
                 "gradients point downhill",
-                0.5 <= ratio <= 2.0,
+                downhill(ratio),
                 f"a short step along the gradient changes the margin by {ratio:.2f} times what it promises (median)",
                 INSTEAD,
             )
@@ -375,6 +382,11 @@ class _Look:
         return find_stops(model, self.x[:FEW])
 
 
+def downhill(slope: float) -> bool:
+    """Whether a change is about what was promised."""
+    return 0.5 <= slope <= 2.0
+
+
 def attack_draws(stable: int) -> int:
     """How many draws an attack averages, given how many a clean answer needs: near the boundary it takes more."""
     return max(20, stable)
@@ -404,28 +416,33 @@ def find_stops(model: TorchModel, x: Tensor) -> list[str]:
     A module counts when its input depends on x and its output does not, or only with slope zero.
     """
     found: list[str] = []
-    seen: list[tuple[str, Tensor, Tensor]] = []
-    hooks = []
-    for name, module in model.net.named_modules():
-        if name:
-
-            def hook(_: Any, args: Any, output: Any, name: str = name) -> None:
-                if args and isinstance(args[0], Tensor) and isinstance(output, Tensor) and output.is_floating_point():
-                    seen.append((name, args[0], output))
-
-            hooks.append(module.register_forward_hook(hook))
-    try:
-        with torch.enable_grad():
-            model.logits(x.clone().requires_grad_())
-    finally:
-        for handle in hooks:
-            handle.remove()
+    with torch.enable_grad():
+        seen = calls(model, x.clone().requires_grad_())
     for name, given, made in seen:
-        if not given.requires_grad or any(inner.startswith(f"{name}.") for inner in found):
+        if not made.is_floating_point() or not given.requires_grad or any(inner.startswith(f"{name}.") for inner in found):
             continue
         if not made.requires_grad or not _passes(given, made):
             found.append(name)
     return list(dict.fromkeys(found))
+
+
+def calls(model: TorchModel, x: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+    """Name, input and output of every module inside the network, in the order in which they return."""
+    seen: list[tuple[str, Tensor, Tensor]] = []
+
+    def hook(name: str) -> Callable[..., None]:
+        def keep(_: Any, args: Any, output: Any) -> None:
+            if args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
+                seen.append((name, args[0], output))
+
+        return keep
+
+    with ExitStack() as stack:
+        for name, module in model.net.named_modules():
+            if name:
+                stack.callback(module.register_forward_hook(hook(name)).remove)
+        model.logits(x)
+    return seen
 
 
 def _passes(given: Tensor, made: Tensor) -> bool:

@@ -58,7 +58,7 @@ def watch(
 
     Args:
         model: as it is attacked.
-        x: (n, *shape) clean inputs; the first 32 are used.
+        x: (n, *shape) clean inputs; the first 16 are used.
         y: (n,) labels.
         threat: where the attack searches.
         seed: of its noise.

@@ -18,7 +18,7 @@ from saddlepoint.core.noise import Noise
 from saddlepoint.core.play import attack
 from saddlepoint.core.result import Outcome
 from saddlepoint.core.threat import Threat
-from saddlepoint.evaluation.trust.before import FEW, RARELY, Examination, attack_draws, blank_share, find_stops
+from saddlepoint.evaluation.trust.before import FEW, RARELY, Examination, attack_draws, blank_share, calls, find_stops
 from saddlepoint.evaluation.trust.surrogate import scattered, stand_in, surrogate
 from saddlepoint.models.expectation import ExpectationOver
 from saddlepoint.models.guided import Confident, Guided, Judged
@@ -165,14 +165,13 @@ def choose(
         threat: where the attacks will search.
         seed: of all randomness.
     """
+    lost = found.kind == "probabilities" and found.saturated > RARELY  # others serve as they are
     base = Recipe(
         alone=found.coupled,
-        logarithm=found.kind == "probabilities",
-        double=found.kind == "probabilities" and found.saturated > RARELY and isinstance(model, TorchModel),
+        logarithm=lost,
+        double=lost and isinstance(model, TorchModel),
         draws=attack_draws(found.draws) if found.random else 1,
     )
-    if not found.saturated > RARELY and base.logarithm:
-        base = replace(base, logarithm=False)  # probabilities that do not saturate serve as they are
     if model.access < Access.GRADIENTS or not _troubled(model, base, found, x, y, threat, seed):
         return base, []
     trials: list[Trial] = []
@@ -190,7 +189,7 @@ def _troubled(model: Model, base: Recipe, found: Examination, x: Tensor, y: Tens
     if model.rejection is not None:
         return True
     if found.slope is not None:
-        return not 0.5 <= found.slope <= 2.0
+        return not found.downhill
     return blank_share(base.apply(model, x, threat, seed), x[:TRIED_ON], y[:TRIED_ON]) > RARELY
 
 
@@ -232,7 +231,7 @@ def _opened(model: TorchModel, x: Tensor, stops: list[str]) -> tuple[tuple[str, 
 
 def _stops_behind(model: StraightThrough, x: Tensor) -> list[str]:
     """Further modules that stop gradients once some are let through."""
-    with model.session(), model._hooked():
+    with model.session(), model.hooked():
         skipped = {name for name, module in model.model.net.named_modules() if module in model.stand_ins}
         return [name for name in find_stops(model.model, x) if name not in skipped]
 
@@ -244,22 +243,8 @@ def _flat_stand_in(made: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _shapes(model: TorchModel, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """What every module is given and makes of it."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-    hooks = []
-    for name, module in model.net.named_modules():
-
-        def hook(_: Any, args: Any, output: Any, name: str = name) -> None:
-            if name and args and isinstance(args[0], Tensor) and isinstance(output, Tensor):
-                seen[name] = args[0].detach(), output.detach()
-
-        hooks.append(module.register_forward_hook(hook))
-    try:
-        with model.session(), torch.no_grad():
-            model.logits(x)
-    finally:
-        for handle in hooks:
-            handle.remove()
-    return seen
+    with model.session(), torch.no_grad():
+        return {name: (given, made) for name, given, made in calls(model, x)}
 
 
 def _alike(model: TorchModel, x: Tensor) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Small networks that learn to answer as something without a useful gradient does."""
 
 from collections.abc import Callable
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -93,10 +94,7 @@ def _network(shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         if len(shape) == 3 and min(shape[1:]) >= 8:
             return SmallCNN((shape[0], shape[1], shape[2]), classes)
-        features = 1
-        for side in shape:
-            features *= side
-        return nn.Sequential(nn.Flatten(), nn.Linear(features, 128), nn.ReLU(), nn.Linear(128, classes))
+        return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), 128), nn.ReLU(), nn.Linear(128, classes))
 
 
 def _teach(net: nn.Module, given: Tensor, wanted: Tensor, loss: Callable[[Tensor, Tensor], Tensor], seed: int) -> None:
