@@ -4,7 +4,8 @@ python docs/make_pages.py           # write
 python docs/make_pages.py --check   # exit with 1 if a page is not what the code and the measured figures say
 
 A part between `<!-- made: NAME -->` and `<!-- end made -->` is replaced; in mkdocs.yml the marks are comments of YAML.
-Pages in docs/attacks are made whole. No number is typed in: those beside the public libraries come from tests/reference.
+Pages in docs/attacks and docs/defenses are made whole. No number is typed in: those beside the public libraries come from
+tests/reference, those of audits from benchmarks/trust.json.
 """
 
 import inspect
@@ -25,7 +26,7 @@ from saddlepoint.cli.work import attack_row
 from saddlepoint.core.attack import Attack, Seeks
 from saddlepoint.core.config import to_config
 from saddlepoint.core.registry import registry
-from saddlepoint.defenses.gallery import GALLERY
+from saddlepoint.defenses.gallery import GALLERY, MASKING
 from saddlepoint.evaluation.presets import PRESETS, main_attacks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +74,7 @@ sp.fit(model, *lessons, "linf:0.1", "UniversalPGD").save("perturbation.safetenso
 """,
 }
 EXAMPLES = 20
+MADE = ("attacks", "defenses")  # folders of pages that are made whole
 BEYOND_BALLS = {"GridSearch": "spatial:30,3", "StAdv": "flow:1"}  # where attacks that search no ball are shown
 PACKAGES = {"art": "adversarial-robustness-toolbox"}  # names of libraries that are not those of their packages
 
@@ -344,15 +346,83 @@ def rate(found: dict[str, Any] | None) -> str:
     return f"{found['value']:.0%}" + ("" if found["n"] == 100 else f" of {found['n']}")
 
 
+def beside(name: str) -> list[str]:
+    """What was reported of a defense and what is measured here, as rows of a table."""
+    found, p = audit_of(name), GALLERY[name].published
+    rows = []
+    if p is not None:
+        claim = "—" if p.claimed is None else f"{p.claimed:.0%}"
+        rows.append(f"{p.source}: {p.data}, {p.threat} | — | {claim} | {p.broken:.0%} | —")
+    cells = [rate(found[key]) for key in ("clean", "naive", "adaptive", "left")]
+    return [*rows, f"here: MNIST, {found['threat']} | {' | '.join(cells)}"]
+
+
+def audit_of(name: str) -> dict[str, Any]:
+    """What an audit said of an entry of the gallery."""
+    row: dict[str, Any] = json.loads((ROOT / "benchmarks" / "trust.json").read_text())["rows"][f"gallery/{name}"]
+    return row
+
+
 def published() -> str:
-    """What was reported of the defenses of the gallery, and what was left of them."""
-    lines = ["| defense | data, threat | claimed | after the adaptive attack | source |", "|---|---|---|---|---|"]
+    """What was reported of the defenses of the gallery, and what was left of them, beside what is measured here."""
+    lines = ["| defense | data, threat | clean | claimed, or usual PGD | by hand | audit |", "|---|---|---|---|---|---|"]
     for name, entry in GALLERY.items():
         if entry.published is not None:
-            p = entry.published
-            claim = "—" if p.claimed is None else f"{p.claimed:.0%}"
-            lines.append(f"| `{name}` | {p.data}, {p.threat} | {claim} | {p.broken:.0%} | {p.source} |")
+            lines += [f"| {'' if i else f'[`{name}`](defenses/{name}.md)'} | {row} |" for i, row in enumerate(beside(name))]
     return "\n".join(lines)
+
+
+def entries() -> str:
+    """The gallery, a line a defense."""
+    lines = ["| name | what it does | why attacks fail | attack by hand |", "|---|---|---|---|"]
+    lines += [
+        f"| [`{name}`](defenses/{name}.md) | {entry.about} | {entry.masking} | {entry.undone} |"
+        for name, entry in GALLERY.items()
+    ]
+    return "\n".join([*lines, "", *(f"- *{kind}*: {why}" for kind, why in MASKING.items())])
+
+
+def defense_page(name: str) -> str:
+    """The page of one broken defense."""
+    entry = GALLERY[name]
+    how = "".join(f", {key}={value if isinstance(value, int) else f'sp.{value}'}" for key, value in entry.how.items())
+    found = audit_of(name)
+    parts = [
+        "<!-- Made by docs/make_pages.py from src/saddlepoint/defenses/gallery.py. -->",
+        f"# {name}",
+        entry.about + (" It answers at random." if entry.random else ""),
+        f"**Why attacks fail** ({entry.masking}): {MASKING[entry.masking]}",
+        f"**What undoes it**: {entry.undone}",
+        "| data, threat | clean | claimed, or usual PGD | by hand | audit |\n|---|---|---|---|---|\n"
+        + "\n".join(f"| {row} |" for row in beside(name)),
+        f"What an audit says, told nothing: *{found['sentence']}* What gave it away: "
+        f"{', '.join(dict.fromkeys(found['caught_by']))}.",
+        f"""## Use it
+
+```python
+import saddlepoint as sp
+from saddlepoint.core.play import as_model
+from saddlepoint.data import load
+from saddlepoint.defenses.gallery import entry
+from saddlepoint.defenses.workshop import Workshop
+
+x, y = load("digits").batch(range({EXAMPLES}))
+shipped = entry("{name}").build(Workshop(load("digits", "train")))
+model, attack = entry("{name}").adaptive(shipped)
+result = sp.attack(model, x, y, "{entry.threat}", attack{how})
+answers = as_model(shipped).labels(result.x_adv)
+print(f"{{int((answers == y).sum())}} of {{len(y)}} right")
+```
+
+The audit, told nothing, from the shell:
+
+```sh
+saddlepoint audit {name} --data digits --threat {entry.threat} --limit 50
+```""",
+        f"## Paper\n\n{entry.paper}" + (f" arXiv: {entry.paper.arxiv}." if entry.paper.arxiv else "") if entry.paper else "",
+        "How the figures were made, and the parts it is built of: [broken defenses](../defenses.md).",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def index() -> str:
@@ -377,11 +447,15 @@ def part(name: str) -> str:
         return universal()
     if name == "published":
         return published()
+    if name == "gallery":
+        return entries()
     if name.startswith("audits/"):
         return audited(name.removeprefix("audits/"))
     if name == "nav":
         listed = ["- All attacks: attacks/index.md", *(f"- {name}: attacks/{name}.md" for name in built_in())]
         return "\n".join("      " + line for line in listed)
+    if name == "nav/defenses":
+        return "\n".join(f"      - {name}: defenses/{name}.md" for name in GALLERY)
     if name.startswith("examples/"):
         return f'```python title="{name}"\n{(ROOT / name).read_text()}```'
     if ":" in name:
@@ -404,14 +478,16 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "attacks" / "index.md", index()
     for name, cls in built_in().items():
         yield DOCS / "attacks" / f"{name}.md", page(cls)
+    for name in GALLERY:
+        yield DOCS / "defenses" / f"{name}.md", defense_page(name)
     for path in [ROOT / "mkdocs.yml", *sorted(DOCS.glob("*.md"))]:
         yield path, filled(path.read_text())
 
 
 def stale() -> list[Path]:
-    """Files that are not what they should be, and pages of attacks that are gone."""
+    """Files that are not what they should be, and pages of things that are gone."""
     made = dict(pages())
-    gone = [path for path in (DOCS / "attacks").glob("*.md") if path not in made]
+    gone = [path for folder in MADE for path in (DOCS / folder).glob("*.md") if path not in made]
     return gone + [path for path, text in made.items() if not path.exists() or path.read_text() != text]
 
 
@@ -423,7 +499,8 @@ def main() -> None:
             print(f"{path.relative_to(ROOT)} is out of date: run python docs/make_pages.py")
         raise SystemExit(bool(found))
     made = dict(pages())
-    (DOCS / "attacks").mkdir(exist_ok=True)
+    for folder in MADE:
+        (DOCS / folder).mkdir(exist_ok=True)
     for path in found:
         path.write_text(made[path]) if path in made else path.unlink()
         print(path.relative_to(ROOT))

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md"]
 ATTACKS = sorted(page for page in (DOCS / "attacks").glob("*.md") if page.stem != "index")
+DEFENSES = sorted((DOCS / "defenses").glob("*.md"))
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FENCE = re.compile(
     r"(?P<skip><!-- test: skip, because [^>]+ -->\n)?^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$",
@@ -72,7 +73,7 @@ def _there(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *DEFENSES], ids=lambda page: page.name)
 def test_code_of_pages_runs(page: Path) -> None:
     if not any(wanted for _, _, wanted in blocks(page, "python")):
         pytest.skip("no Python to run")
@@ -100,7 +101,7 @@ def test_attack_pages_say_the_same_in_python_and_in_the_shell(page: Path) -> Non
     assert (found["forwards"], found["backwards"]) == (result.forwards, result.backwards)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *DEFENSES], ids=lambda page: page.name)
 def test_commands_parse(page: Path) -> None:
     commands = typer.main.get_command(app)
     for _, code, _ in [*blocks(page, "sh"), *blocks(page, "")]:
@@ -130,7 +131,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip()) for title in titles}
 
 
-@pytest.mark.parametrize("page", [*PAGES, *ATTACKS, DOCS / "attacks" / "index.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *ATTACKS, *DEFENSES, DOCS / "attacks" / "index.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
         if re.match(r"[a-z]+:", target):

@@ -75,6 +75,7 @@ def checking_tasks(threat: Threat, kind: str, rank: int, examples: int, access: 
             task(a.PGD(loss="margin"), f"{kind}:{widest:.6g}", "unbounded", examples=few),
             task(a.PGD(steps=10, loss="margin"), here, "transfer", examples=some),
             task(a.PGD(steps=100, loss="margin"), here, "guided"),
+            task(a.Restarts(attack=a.PGD(steps=100, loss="margin"), restarts=(3, 5, 10)[rank]), here, "rescue"),
         ]
     if access >= Access.SCORES and isinstance(threat, a.Square.threats):
         tasks.append(task(a.Square(steps=(2000, 5000, 10000)[rank]), here, "rescue"))

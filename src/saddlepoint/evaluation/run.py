@@ -24,7 +24,7 @@ from saddlepoint.metrics import Bracket, bracket, pair_matrix, security_curve, s
 
 Columns = dict[str, NDArray[Any]]
 COSTLY = [role for role in CHECKING if role != "transfer"]
-RESCUED = "attacks without gradients, and with those of a network taught to answer alike, were played on top"
+RESCUED = "attacks from more starts, without gradients, and with those of a network taught to answer alike, were played too"
 ROBUST_NAMES = [o.name for o in ROBUST]
 
 
