@@ -1,6 +1,6 @@
 """Whether L-BFGS over a batch is as strong as SciPy's L-BFGS-B called for one example after the other.
 
-python benchmarks/lbfgs_scipy.py tests/reference/cases/digits.safetensors benchmarks/lbfgs.json
+python benchmarks/lbfgs_scipy.py benchmarks/lbfgs.json [NET ...]
 
 Both minimize c |r|^2 + loss(x + r) in the box and search for the largest c that wins in the same way. Every point that
 either asks about counts. SciPy gets double precision, its own stopping rule, and every search begins at x, as in the paper.
@@ -24,6 +24,8 @@ from saddlepoint.core.goal import Goal
 from saddlepoint.models.zoo import SmallCNN
 
 N, SEARCHES = 50, 10
+CASES = Path(__file__).parent.parent / "tests" / "reference" / "cases"
+COMMAND = "python benchmarks/lbfgs_scipy.py benchmarks/lbfgs.json"
 PACKAGES = ("saddlepoint", "torch", "scipy")
 
 
@@ -87,20 +89,20 @@ def summary(size: Tensor, forwards: float) -> dict[str, float]:
     return {"success": success, "median": round(median, 5), "forwards": round(forwards, 1)}
 
 
-def main(case: str, out: str) -> None:
-    """Measure both, for both goals."""
+def main(out: str, *names: str) -> None:
+    """Measure both, for both goals, on the nets named or all; one net's figures are written as soon as they are there."""
     torch.set_num_threads(1)
-    weights = load_file(case)
-    x, y = weights.pop("case.x")[:N].float() / 255, weights.pop("case.y")[:N]
-    net = SmallCNN().eval()
-    net.load_state_dict(weights)
-    rows: dict[str, dict[str, Any]] = {}
-    for name, goal in goals(y).items():
-        rows[name] = {"LBFGS": ours(net, x, goal), "scipy, row by row": by_scipy(net, x, goal)}
+    path = Path(out)
+    rows = json.loads(path.read_text())["rows"] if path.exists() else {}
+    for name in names or ("digits", "fashion", "fashion-robust"):
+        weights = load_file(CASES / f"{name}.safetensors")
+        x, y = weights.pop("case.x")[:N].float() / 255, weights.pop("case.y")[:N]
+        net = SmallCNN().eval()
+        net.load_state_dict(weights)
+        rows[name] = {what: {"LBFGS": ours(net, x, g), "scipy": by_scipy(net, x, g)} for what, g in goals(y).items()}
         print(name, rows[name], flush=True)
-    command = f"python benchmarks/lbfgs_scipy.py {case} {out}"
-    versions = {p: importlib.metadata.version(p) for p in PACKAGES}
-    Path(out).write_text(json.dumps({"command": command, "n": N, "versions": versions, "rows": rows}, indent=1) + "\n")
+        versions = {p: importlib.metadata.version(p) for p in PACKAGES}
+        path.write_text(json.dumps({"command": COMMAND, "n": N, "versions": versions, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

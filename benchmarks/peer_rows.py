@@ -241,7 +241,7 @@ def boundary_projections(_: Case) -> dict[str, Row]:
             "torchattacks": call("FAB", norm=label(norm).capitalize(), eps=1e3, steps=100, n_restarts=1, n_classes=CLASSES),
             "adv-lib": call("fab", norm=norm, n_iter=100),
         }
-        rows[f"FAB {label(norm)}"] = Row(norm, 200, None, "100 steps from the clean image", calls)
+        rows[f"FAB {label(norm)}"] = Row(norm, 100, None, "100 steps from the clean image", calls)
     targets = {"eps": 1e3, "steps": 100, "n_restarts": 1, "multi_targeted": True, "n_classes": CLASSES}
     calls = {
         "torchattacks": call("FAB", norm="Linf", **targets),

@@ -154,6 +154,7 @@ def page(cls: type[Attack]) -> str:
         "## Settings\n\n" + ("\n".join(listed) if listed else "None."),
         f"## Deviations from the paper\n\n{deviations}" if deviations else "",
         results(name),
+        beside_scipy() if name == "LBFGS" else "",
         f"## Paper\n\n{attack.paper}" + (f" arXiv: {attack.paper.arxiv}." if attack.paper.arxiv else ""),
         f"```bibtex\n{sp.cite(attack)}\n```",
         f"## Source\n\nThe whole attack is `{source(cls)}`.",
@@ -213,6 +214,27 @@ def results(name: str) -> str:
             "input and the final re-check.",
             *[table(key, nets, ours, peers) for key, nets in found.items()],
             f"Made by {' and '.join(made)}.",
+        ]
+    )
+
+
+def beside_scipy() -> str:
+    """What is lost, and what is saved, by L-BFGS over a batch."""
+    report = json.loads((ROOT / "benchmarks" / "lbfgs.json").read_text())
+    lines = ["| net | goal | median l2, batch | forwards | median l2, SciPy | forwards |", "|---|---|---|---|---|---|"]
+    for net, goals in report["rows"].items():
+        for goal, row in goals.items():
+            cells = [f"{row[who]['median']:.4g} | {row[who]['forwards']:,.0f}" for who in ("LBFGS", "scipy")]
+            lines.append(f"| {net} | {goal} | {' | '.join(cells)} |")
+    return "\n".join(
+        [
+            "## Beside SciPy, row by row",
+            "",
+            f"SciPy's L-BFGS-B for one example after the other, with as many searches, on {report['n']} images a net.",
+            "",
+            *lines,
+            "",
+            f"Made by `{report['command']}` (torch {report['versions']['torch']}, scipy {report['versions']['scipy']}).",
         ]
     )
 

@@ -64,7 +64,7 @@ def table(net: Net) -> Table:
         "SparseFool l0": (A.SparseFool(), "l0", 200),
         "DDN l2": (A.DDN(), "l2", 200),
         **{f"FMN {norm}": (A.FMN(), norm, 200) for norm in ("l0", "l1", "l2", "linf")},
-        **{f"FAB {norm}": (A.FAB(), norm, 200) for norm in ("l1", "l2", "linf")},
+        **{f"FAB {norm}": (A.FAB(), norm, 100) for norm in ("l1", "l2", "linf")},
         "FAB-T linf": (A.FAB(targets=9), "linf", 200),
         **{f"ALMA {norm}": (A.ALMA(), norm, 200) for norm in ("l1", "l2")},
         "EAD l1": (A.EAD(), "l1", 200),
