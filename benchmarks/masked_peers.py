@@ -23,7 +23,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from peers import SmallCNN, with_torchvision
+from saddlepoint.bench.libraries import with_torchvision
+from saddlepoint.models.zoo import SmallCNN
 
 EPS, STEP, STEPS, N = 0.2, 0.0125, 40, 100
 

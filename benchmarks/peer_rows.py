@@ -3,31 +3,15 @@
 A row's key is the attack and the threat. Radii differ from net to net, so that none is broken everywhere.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from saddlepoint.bench.case import CLASSES, Call, Goal, inf
+
 NOTES = ["none of the libraries has the L-BFGS attack of Szegedy et al. (2014)"]
 SEED = 0
-CLASSES = 10
 FEW = 20  # images for a library that takes more than a minute for them
-inf = math.inf
-
-
-@dataclass(frozen=True)
-class Call:
-    """One attack of one library: its name there, and every parameter that is not the library's default."""
-
-    attack: str
-    parameters: dict[str, Any]
-    batch: int | None = None  # examples that the library is given at a time; None: all
-    color: bool = False  # given three equal channels, of which the network sees the mean
-
-    def __str__(self) -> str:
-        rendered = f"{self.attack}({', '.join(f'{k}={v!r}' for k, v in self.parameters.items())})"
-        rendered += ", on three equal channels" if self.color else ""
-        return rendered if self.batch is None else f"{rendered}, {self.batch} example(s) at a time"
 
 
 @dataclass(frozen=True)
@@ -39,7 +23,7 @@ class Row:
     radius: float | None
     budget: str
     calls: dict[str, Call]
-    goal: str = "untargeted"  # or "targeted", at the next class; or "unlabelled", without the true labels
+    goal: Goal = "untargeted"  # or "targeted", at the next class; or "unlabelled", without the true labels
 
 
 @dataclass(frozen=True)

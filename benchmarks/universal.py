@@ -3,7 +3,7 @@
     python benchmarks/universal.py benchmarks/universal.json .venv-peers/bin/python
 
 Both learn on the 200 digits of the reference case and its net, one thread each; what they return is clipped to the box
-and judged here. ART runs in an interpreter of its own (`make peers` makes it), on settings of the paper: DeepFool of ten
+and judged here. ART runs in the interpreter that has it (`make peers` makes one), on settings of the paper: DeepFool of ten
 steps and overshoot 0.02, ten passes at most, until 80 % are fooled. Seconds are the machine's, and so is their ratio.
 """
 
@@ -25,7 +25,7 @@ RADII, SEED = (0.1, 0.2), 0
 
 
 def art(out: str) -> None:
-    """Learn with ART, in its own interpreter, which need not know this project."""
+    """Learn with ART, in an interpreter that has it and this project."""
     import random
     from importlib.metadata import version
 
@@ -33,15 +33,16 @@ def art(out: str) -> None:
     from art.attacks.evasion import UniversalPerturbation
     from art.estimators.classification import PyTorchClassifier
 
-    import peers
+    from saddlepoint.bench.rounds import Counted
+    from saddlepoint.models.zoo import SmallCNN
 
     torch.set_num_threads(1)
     weights = load_file(CASE)
     x = weights.pop("case.x").float() / 255
     weights.pop("case.y")
-    net = peers.SmallCNN().eval()
+    net = SmallCNN().eval()
     net.load_state_dict(weights)
-    counted = peers.Counted(net).eval()
+    counted = Counted(net).eval()
     classifier = PyTorchClassifier(
         counted, torch.nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, clip_values=(0.0, 1.0), device_type="cpu"
     )
@@ -54,9 +55,9 @@ def art(out: str) -> None:
             classifier, attacker="deepfool", attacker_params=deepfool, delta=0.2, max_iter=10, eps=eps, norm=np.inf,
             batch_size=1, verbose=False,
         )  # fmt: skip
-        counted.rows, started = 0, time.process_time()
+        counted.forwards, started = 0, time.process_time()
         attack.generate(x.numpy())
-        costs[str(eps)] = {"seconds": time.process_time() - started, "forwards": counted.rows / len(x)}
+        costs[str(eps)] = {"seconds": time.process_time() - started, "forwards": counted.forwards / len(x)}
         found[str(eps)] = torch.from_numpy(np.asarray(attack.noise, dtype=np.float32).reshape(x.shape[1:]))
     save_file(found, out, {"costs": json.dumps(costs)})
 

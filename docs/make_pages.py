@@ -22,6 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import saddlepoint as sp
+from saddlepoint.bench import CASES
+from saddlepoint.bench.cases import GROUPS
+from saddlepoint.bench.picture import file_name
+from saddlepoint.bench.table import markdown
 from saddlepoint.cli.work import attack_row
 from saddlepoint.core.attack import Attack, Seeks
 from saddlepoint.core.config import to_config
@@ -341,6 +345,25 @@ def universal() -> str:
     return "\n".join([*lines, "", f"Made by `{report['command']}` (torch {versions['torch']}); times are one machine's."])
 
 
+def benchmark() -> str:
+    """All cases of the benchmark, group by group, with a picture of what was measured."""
+    path = ROOT / "benchmarks" / "bench.json"
+    entries = json.loads(path.read_text())["cases"] if path.exists() else {}
+    parts = []
+    for group in GROUPS:
+        cases = [case for case in CASES.values() if case.group == group]
+        parts.append(f"## {group[:1].upper()}{group[1:]}")
+        if any(case.name in entries for case in cases):
+            parts.append(f"![CPU time against strength: {group}](pictures/{file_name(group)})")
+        parts += [markdown(case, entries.get(case.name)) for case in cases]
+    if entries:
+        machines = dict.fromkeys(f"{e['machine']['cpu']}, {e['machine']['threads']} thread" for e in entries.values())
+        versions = {k: v for entry in entries.values() for k, v in entry["versions"].items()}
+        listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+        parts.append(f"Made by `saddlepoint bench --out benchmarks/bench.json` on {'; '.join(machines)}, with {listed}.")
+    return "\n\n".join(parts)
+
+
 def audited(kind: str) -> str:
     """What audits said of the networks of one kind, beside the usual attack and the one written by hand."""
     path = ROOT / "benchmarks" / "trust.json"
@@ -467,6 +490,8 @@ def part(name: str) -> str:
         return presets()
     if name == "universal":
         return universal()
+    if name == "bench":
+        return benchmark()
     if name == "published":
         return published()
     if name == "gallery":

@@ -1,10 +1,11 @@
-"""Draw the pictures of the documentation: docs/pictures/{threats,trace,rubbish}.png.
+"""Draw the pictures of the documentation: docs/pictures/{threats,trace,rubbish}.png and bench-*.png.
 
 python docs/make_pictures.py
 
 The network is the small one of tests/reference; the photograph, flower.jpg, comes with scikit-learn (CC BY 2.0).
 """
 
+import json
 from pathlib import Path
 
 import torch
@@ -14,6 +15,8 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 import saddlepoint as sp
+from saddlepoint.bench.cases import GROUPS
+from saddlepoint.bench.picture import file_name, picture
 from saddlepoint.core.noise import Noise
 from saddlepoint.core.play import as_threat
 from saddlepoint.models.zoo import SmallCNN
@@ -60,11 +63,20 @@ def threats(path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def benchmark(folder: Path) -> None:
+    """One picture a group of cases, of what is in benchmarks/bench.json."""
+    path = HERE.parent / "benchmarks" / "bench.json"
+    report = json.loads(path.read_text()) if path.exists() else {"cases": {}}
+    for group in GROUPS:
+        picture(report, group, folder / file_name(group))
+
+
 def main() -> None:
     """Draw all."""
     out = HERE / "pictures"
     out.mkdir(exist_ok=True)
     threats(out / "threats.png")
+    benchmark(out)
     tensors = load_file(HERE.parent / "tests" / "reference" / "cases" / "digits.safetensors")
     x, y = tensors.pop("case.x").float() / 255, tensors.pop("case.y")
     net = SmallCNN()

@@ -392,6 +392,30 @@ def paper(
 
 @app.command()
 @guarded
+def bench(
+    cases_: Annotated[
+        list[str] | None, typer.Argument(metavar="[CASE]...", help="Measured anew; left out, all that are not done.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How often everybody plays.", min=1)] = 3,
+    limit: Annotated[float, typer.Option(help="Seconds of CPU time for one library in one round.")] = 120.0,
+    out: Annotated[
+        Path | None, typer.Option(help="The .json file to write, and to go on with; left out, runs/bench.json.")
+    ] = None,
+    cases: Annotated[Path, typer.Option(help="Folder of the networks.")] = Path("tests/reference/cases"),
+    json: Json = False,
+) -> None:
+    """Measure this library beside the public ones: success, distance, passes and CPU time, all judged alike.
+
+    Written down after every case; the same command goes on where it stopped. A library that is not installed is a row that
+    says how to install it. `saddlepoint list bench` shows the cases.
+    """
+    from saddlepoint.cli import bench as benchmark
+
+    benchmark.run(cases_ or [], rounds=rounds, limit=limit, out=out, cases=cases, json=json)
+
+
+@app.command()
+@guarded
 def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")], json: Json = False) -> None:
     """Write the report of a run again, from its records alone, and print its numbers."""
     from saddlepoint.evaluation.run import Run
@@ -409,7 +433,9 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")], json
 def list_(
     kind: Annotated[
         str,
-        typer.Argument(help="attacks, learned, threats, goals, data, models, defenses, papers, presets; left out, all."),
+        typer.Argument(
+            help="attacks, learned, threats, goals, data, models, defenses, papers, presets, bench; left out, all."
+        ),
     ] = "all",
     pattern: Annotated[str, typer.Argument(help="Only names that match, as in 'A*'.")] = "*",
     json: Json = False,

@@ -19,6 +19,7 @@ import saddlepoint
 from saddlepoint import data as data_sets
 from saddlepoint.attacks.learned.perturbation import Perturbation
 from saddlepoint.auditing import resolve_or_train
+from saddlepoint.bench import CASES as BENCH
 from saddlepoint.core.attack import Attack, LearnedAttack, Seeks
 from saddlepoint.core.config import from_config, parsed, to_config
 from saddlepoint.core.errors import InputError, SaddlepointError
@@ -223,7 +224,7 @@ def train(
     }
 
 
-KINDS = ("attacks", "learned", "threats", "goals", "data", "models", "defenses", "papers", "presets")
+KINDS = ("attacks", "learned", "threats", "goals", "data", "models", "defenses", "papers", "presets", "bench")
 
 
 def catalog(kind: str, pattern: str) -> dict[str, list[dict[str, str]]]:
@@ -240,6 +241,7 @@ def catalog(kind: str, pattern: str) -> dict[str, list[dict[str, str]]]:
         "defenses": [{"name": e.name, "masking": e.masking, "what": e.about} for e in GALLERY.values()],
         "papers": [{"name": name, "what": f"made by `saddlepoint paper {name}`"} for name in PAPERS],
         "presets": [{"name": name} for name in PRESETS],
+        "bench": [{"name": c.name, "what": c.about, "beside": ", ".join(c.calls)} for c in BENCH.values()],
     }
     for rows in found.values():
         rows[:] = sorted((r for r in rows if fnmatch.fnmatch(r["name"], pattern)), key=lambda r: r["name"].casefold())
