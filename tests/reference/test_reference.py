@@ -28,7 +28,6 @@ WEAKER: dict[tuple[str, str], str] = {
     ("fashion", "PGD linf:0.03"): LUCK,
     ("fashion", "PGD l2:0.5"): LUCK,
     ("fashion-robust", "PGD l2:1.5"): LUCK,
-    ("fashion-robust", "ALMA l1"): "not understood yet; FMN, FAB and EAD find smaller changes there",
 }
 """Where ours is below the best library by more than the tolerance, and why."""
 

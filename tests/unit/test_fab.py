@@ -62,3 +62,14 @@ def test_as_a_part_of_a_cascade_it_breaks_what_it_breaks_alone_and_rows_leave_at
     stopped = sp.attack(Wavy(), X, Y, f"{norm}:{eps}", FAB(targets=2, steps=30), stop=Stop.FIRST_WIN)
     assert torch.equal(stopped.rows(Outcome.FOUND), within)
     assert (stopped.queries[within] <= alone.queries[within]).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_a_walk_does_not_rest_on_a_tie(norm):
+    net = torch.nn.Linear(4, 2)
+    net.weight.data, net.bias.data = torch.tensor([[1.0, 1, 1, 1], [-1, -1, -1, -1]]), torch.zeros(2)
+    x, y = torch.full((1, 4), 0.25), torch.tensor([0])
+    model = sp.TorchModel(net, bounds=(-1, 1))
+    exactly_on_it = sp.attack(model, x, y, norm, FAB(steps=3, overshoot=0.0))
+    assert exactly_on_it.success_rate.value == 1
+    assert float(exactly_on_it.size) == pytest.approx({"linf": 0.25, "l2": 0.5, "l1": 1.0}[norm], rel=1e-3)

@@ -5,7 +5,7 @@ import torch
 
 from saddlepoint.attacks.gradient.apgd import APGD
 from saddlepoint.attacks.gradient.pace import Halving, Sparse
-from saddlepoint.attacks.minimum_norm.alma import lagrangian, lagrangian_slope
+from saddlepoint.attacks.minimum_norm.alma import ALMA, lagrangian, lagrangian_slope
 from saddlepoint.attacks.minimum_norm.fmn import FMN
 from saddlepoint.attacks.minimum_norm.sigma_zero import SigmaZero
 from saddlepoint.core.play import attack as play
@@ -75,3 +75,8 @@ def test_l1_apgd_works_toward_classes_within_its_budget():
     forwards, backwards = APGD(steps=20, targets=2).passes(16, 3)
     assert (result.queries <= forwards + 1).all()
     assert (result.gradients == backwards).all()
+
+
+def test_the_memory_of_alma_follows_its_steps():
+    assert [round(ALMA(steps=k).past, 2) for k in (1, 10, 100, 1000)] == [0.5, 0.5, 0.68, 0.9]
+    assert ALMA(steps=1000, smoothing=0.5).past == 0.5

@@ -33,12 +33,14 @@ class ALMA(Attack):
         check_every: steps between looks at whether the constraint improves.
         improvement: the share of the ratio at the last look below which it counts as improved.
         growth: factor on the penalty parameter where it has not.
-        smoothing: weight of the past in the multiplier, in RMSProp and in its momentum.
+        smoothing: weight of the past in the multiplier, in RMSProp and in its momentum; None lets the memory of the three
+            grow with the square root of the steps: 0.68 at a hundred, at a thousand the published 0.9, never below 0.5.
 
     Deviations: L1 and L2 only; the paper has SSIM, CIEDE2000 and LPIPS, too. The ratio is divided by that of the clean
     input, and the penalty weighed with the distance at which a linear model would turn, at most one width of the bounds:
     with both, inputs near the boundary, whose ratio is close to zero from the start, are no harder than others. For the same
     reason the first step goes no farther than that distance. Where its gradient is zero, it takes a random direction.
+    The paper's experiments smooth by 0.9 at a thousand steps and by 0.5 at a hundred, where 0.68 comes closer.
     """
 
     access: ClassVar = Access.GRADIENTS
@@ -59,7 +61,12 @@ class ALMA(Attack):
     check_every: Count = 10
     improvement: Share = 0.95
     growth: StepSize = 1.2
-    smoothing: Share = 0.9
+    smoothing: Share | None = None
+
+    @property
+    def past(self) -> float:
+        """Weight of the past: a memory of ten steps, right for a thousand, is too slow for a hundred of them."""
+        return max(0.5, 1 - (10 / self.steps) ** 0.5) if self.smoothing is None else self.smoothing
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         return self.steps + 2, self.steps
@@ -86,8 +93,8 @@ class ALMA(Attack):
                 self.update(rows, ratio.detach() / rows.clean, k)
                 penalty = rows.weight * lagrangian(ratio / rows.clean, rows.penalty, rows.multiplier)
                 gradient = game.gradient(kind.norm(delta) + penalty, delta)
-            rows.square = self.smoothing * rows.square + (1 - self.smoothing) * gradient.square()
-            rows.momentum = self.smoothing * rows.momentum + gradient / (rows.square.sqrt() + 1e-8)
+            rows.square = self.past * rows.square + (1 - self.past) * gradient.square()
+            rows.momentum = self.past * rows.momentum + gradient / (rows.square.sqrt() + 1e-8)
             if k == 0:
                 wanted = near.clamp_max(self.first_distance or FIRST_DISTANCE[kind] * (high - low))
                 rows.step = first_step(game, rows.momentum, wanted)
@@ -110,7 +117,7 @@ class ALMA(Attack):
             rows.penalty = torch.where(stuck, self.growth * rows.penalty, rows.penalty)
             rows.then = ratio
         slope = lagrangian_slope(ratio, rows.penalty, rows.multiplier)
-        rows.multiplier = (self.smoothing * rows.multiplier + (1 - self.smoothing) * slope).clamp(1e-6, 1e12)
+        rows.multiplier = (self.past * rows.multiplier + (1 - self.past) * slope).clamp(1e-6, 1e12)
 
 
 def first_step(game: Game, direction: Tensor, wanted: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from saddlepoint.core.goal import Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
 from saddlepoint.ops.norms import expand_as
-from saddlepoint.ops.search import draw_in
+from saddlepoint.ops.search import ROUNDING, draw_in
 from saddlepoint.threats import L1, L2, Linf
 
 
@@ -79,7 +79,9 @@ class FAB(Attack):
                 delta = rows.delta.requires_grad_()
                 logits = game.logits(delta)
                 classes = rows.classes[:, rank : rank + 1] if several else rows.classes
-                missing, margin = gaps(game.goal, logits, classes), game.goal.margin(logits.detach())
+                # Aimed at zero itself, a walk can come to rest there, on a tie that no step ends and that is no win.
+                missing = gaps(game.goal, logits, classes) + ROUNDING * torch.finfo(logits.dtype).eps
+                margin = game.goal.margin(logits.detach())
                 self.note(game, rows, delta.detach(), margin)
                 back = torch.where(expand_as(margin < 0, delta), self.pull * delta.detach(), delta.detach())
                 gap, slope = nearest(game, missing, delta, back)
