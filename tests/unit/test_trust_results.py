@@ -42,7 +42,7 @@ def test_as_low_as_the_attack_by_hand(name: str) -> None:
 
 
 SHORTENED = {"gallery/defense-gan", "gallery/quilting", "gallery/total-variation"}
-"""Audited without the attack by answers alone, most of an audit's passes: the checks' share is not that of one as it comes."""
+"""Audited without the attack by answers alone, most of an audit's passes: the checks' share is not what it is otherwise."""
 
 
 @pytest.mark.parametrize("name", sorted(ROWS.keys() - SHORTENED))
