@@ -66,13 +66,13 @@ def preset_tasks(
 
 def checking_tasks(threat: Threat, kind: str, rank: int, examples: int, access: Access, widest: float) -> list[Task]:
     """What is played to know what the attacks are worth, and what is played where that turns out to be too little."""
-    here, some, few = f"{kind}:{threat.reach:.6g}", min(100, max(20, examples // 2)), min(examples, 50)
+    here, some = f"{kind}:{threat.reach:.6g}", min(100, max(20, examples // 2))
     tasks = [task(a.RandomSearch(candidates=(30, 100, 1000)[rank]), here, "noise", examples=some)]
     if access is Access.GRADIENTS and isinstance(threat, a.PGD.threats):
         tasks += [
             task(a.PGD(steps=20, loss="textbook"), here, "naive", examples=some),
             task(a.PGD(steps=(80, 160, 400)[rank], loss="margin"), here, "doubled", examples=some),
-            task(a.PGD(loss="margin"), f"{kind}:{widest:.6g}", "unbounded", examples=few),
+            task(a.PGD(loss="margin"), f"{kind}:{widest:.6g}", "unbounded", examples=min(50, some)),
             task(a.PGD(steps=10, loss="margin"), here, "transfer", examples=some),
             task(a.PGD(steps=100, loss="margin"), here, "guided"),
             task(a.Restarts(attack=a.PGD(steps=100, loss="margin"), restarts=(3, 5, 10)[rank]), here, "rescue"),
