@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from saddlepoint.core.play import as_threat
+
 spec = importlib.util.spec_from_file_location("cases", Path(__file__).with_name("cases.py"))
 assert spec is not None
 assert spec.loader is not None
@@ -28,6 +30,11 @@ WEAKER: dict[tuple[str, str], str] = {
     ("fashion", "PGD linf:0.03"): LUCK,
     ("fashion", "PGD l2:0.5"): LUCK,
     ("fashion-robust", "PGD l2:1.5"): LUCK,
+    (
+        "fashion-robust",
+        "APGD-DLR l2:1.5",
+    ): "48 to 51.5 % over five seeds, as the two libraries that follow the authors' code; "
+    "only ART, whose steps are of another kind, reaches 53 %",
 }
 """Where ours is below the best library by more than the tolerance, and why."""
 
@@ -62,7 +69,7 @@ def test_the_peers_had_as_many_examples_and_the_same_radius(case: str, row: str)
     _, threat, n = cases.ROWS[case][row]
     theirs = cases.peers(case)[row]
     assert theirs["n"] == n
-    assert theirs["radius"] in (None, float(threat.partition(":")[2] or "nan"))
+    assert theirs["radius"] in (None, as_threat(threat).reach)
 
 
 def test_every_attack_has_a_row() -> None:
