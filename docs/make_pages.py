@@ -431,6 +431,7 @@ def defense_page(name: str) -> str:
     """The page of one broken defense."""
     entry = GALLERY[name]
     how = "".join(f", {key}={value if isinstance(value, int) else f'sp.{value}'}" for key, value in entry.how.items())
+    eight_bits = "\nx = (255 * x).round() / 255  # images of eight bits" if "quantize" in entry.how else ""
     found = audit_of(name)
     parts = [
         "<!-- Made by docs/make_pages.py from src/saddlepoint/defenses/gallery.py. -->",
@@ -451,7 +452,7 @@ from saddlepoint.data import load
 from saddlepoint.defenses.gallery import entry
 from saddlepoint.defenses.workshop import Workshop
 
-x, y = load("digits").batch(range({EXAMPLES}))
+x, y = load("digits").batch(range({EXAMPLES})){eight_bits}
 shipped = entry("{name}").build(Workshop(load("digits", "train")))
 model, attack = entry("{name}").adaptive(shipped)
 result = sp.attack(model, x, y, "{entry.threat}", attack{how})
