@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def known(names: Iterable[str]) -> list[Case]:
 
 
 @contextmanager
-def one_thread():  # type: ignore[no-untyped-def]
+def one_thread() -> Iterator[None]:
     """Torch on one thread, and afterwards on as many as before."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
