@@ -28,16 +28,13 @@ from saddlepoint.core.result import Share
 from saddlepoint.data import load
 from saddlepoint.defenses.gallery import GALLERY
 from saddlepoint.defenses.workshop import Workshop
-from saddlepoint.evaluation.presets import main_attacks
 from saddlepoint.evaluation.run import share
 from saddlepoint.evaluation.spec import versions
 
 N = 100
 FEWER = 50  # examples where every answer is the mean of many draws
-SLOW = {"pixel-defend": 25, "total-variation": 25, "quilting": 10, "defense-gan": 10}
-"""Examples where a pass takes milliseconds; a random model among them is not asked for answers alone, of 50 votes each."""
+SLOW = {"pixel-defend": 25, "quilting": 20, "defense-gan": 10}  # examples where a pass takes milliseconds
 THREAT = "linf:0.2"
-QUICK = [attack for attack in main_attacks("linf", 0, 10) if attack.access > sp.Access.LABELS]
 JURY = 50
 CAUGHT = {
     "saturated": ("cross entropy has a gradient",),
@@ -92,7 +89,7 @@ def measured(kind: str, name: str, workshop: Workshop, test: Any) -> dict[str, A
     folder = Path(tempfile.mkdtemp())
     try:
         limit = SLOW.get(name, FEWER if random else N)
-        made = plan(model, data, threat, limit=limit, attacks=QUICK if random and name in SLOW else (), out=folder)
+        made = plan(model, data, threat, limit=limit, out=folder)
         tasks = tuple(t for t in made.spec.tasks if t.role != "pairs")  # no verdict rests on them
         run = replace(made, spec=replace(made.spec, tasks=tasks)).run(report=False)
         result = run.result()["subjects"][0]

@@ -457,9 +457,34 @@ def test_votes():
     assert sp.Ensemble(voters, [1, 1, 3]).labels(x).tolist() == [3, 2, 0, -1]
     mixed = sp.Ensemble([nn.Linear(3, 2), voters[0]])
     assert (mixed.over, mixed.access) == ("votes", sp.Access.LABELS)
-    turns = iter([[0, 1], [0, 2], [4, 2]])
+
+
+@pytest.mark.parametrize("draws", [1, 2, 3, 10, 25])
+def test_a_vote_ends_when_it_is_decided(draws):
+    answers = torch.randint(4, (draws, 200), generator=torch.Generator().manual_seed(draws))
+    answers[:, :100] = torch.where(answers[:, :100] > 0, 3, 1)
+    asked = torch.zeros(200, dtype=torch.long)
+
+    def draw(x):
+        rows = torch.as_tensor(x).flatten().long()
+        asked[rows] += 1
+        return answers[asked[rows] - 1, rows].numpy()
+
+    found = sp.ExpectationOver(sp.CallableModel(draw, returns="labels", bounds=(0, 200)), draws).labels(
+        torch.arange(200.0)[:, None]
+    )
+    counts = torch.nn.functional.one_hot(answers, 4).sum(0)
+    assert torch.equal(found, counts.argmax(1))
+    assert draws < 10 or float(asked[:100].float().mean()) < 0.85 * draws
+    for row in range(200):  # nobody was sent home early
+        seen = torch.bincount(answers[: asked[row], row], minlength=4).topk(2).values
+        assert asked[row] == draws or seen[0] - seen[1] > draws - asked[row]
+
+
+def test_a_vote_with_a_broken_answer_is_none():
+    turns = iter([[0, 1], [0, -1]])
     random = sp.CallableModel(lambda x: np.array(next(turns)), returns="labels")
-    assert sp.ExpectationOver(random, 3).labels(x[:2]).tolist() == [0, 2]
+    assert sp.ExpectationOver(random, 3).labels(torch.rand(2, 3)).tolist() == [0, -1]
 
 
 # -- what holds for all ------------------------------------------------------------------------------------------------

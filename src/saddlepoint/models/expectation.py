@@ -12,8 +12,10 @@ from saddlepoint.core.errors import InputError
 from saddlepoint.core.model import Access
 from saddlepoint.core.noise import Noise, mix
 from saddlepoint.core.play import as_model, check_settings
-from saddlepoint.models.parts import Part, Wrapped, answered, averaged, chosen, elected
+from saddlepoint.models.parts import Part, Wrapped, answered, averaged, chosen, tally
 from saddlepoint.models.train import isolated_randomness
+
+OPEN = -2  # a vote that was not asked for
 
 
 class ExpectationOver(Wrapped):
@@ -32,6 +34,8 @@ class ExpectationOver(Wrapped):
     global generators start at `seed` and are afterwards as they were: the same run gives the same answers, but another
     split into batches does not. What draws elsewhere (numpy, a service) is not seeded at all, and what `eval()` turns off,
     such as dropout, stays off.
+
+    A vote ends when the draws that are left could not change the answer, so a clear one takes half of them.
 
     Args:
         model: a Model, or a torch module of inputs in [0, 1].
@@ -75,7 +79,7 @@ class ExpectationOver(Wrapped):
 
     def labels(self, x: Tensor) -> Tensor:
         if self.over == "votes":
-            return elected(self._ask(lambda rows: checked_answers(self.model, rows), x, "labels"), self._weights)
+            return self._elected(x)
         return answered(self._mean(x, "labels"))
 
     @contextmanager
@@ -84,22 +88,35 @@ class ExpectationOver(Wrapped):
             torch.manual_seed(self.seed % 2**63)
             yield self
 
-    @property
-    def _weights(self) -> Tensor:
-        return torch.full((self.draws,), 1 / self.draws, dtype=torch.float64)
-
     def _mean(self, x: Tensor, stream: str) -> Tensor:
-        return averaged(self._ask(lambda rows: checked_logits(self.model.logits, rows), x, stream), self._weights, self.over)
+        answers = self._ask(lambda rows: checked_logits(self.model.logits, rows), x, range(self.draws), stream)
+        return averaged(answers, torch.full((self.draws,), 1 / self.draws, dtype=torch.float64), self.over)
 
-    def _ask(self, question: Callable[[Tensor], Tensor], x: Tensor, stream: str) -> Tensor:
-        """Answers (draws, b, ...)."""
+    def _elected(self, x: Tensor) -> Tensor:
+        """The answer (b,) of most draws; where those that are left could not change it, they are not asked."""
+        votes = torch.full((self.draws, len(x)), OPEN, device=x.device)
+        weights, rows = torch.ones(self.draws), torch.arange(len(x), device=x.device)
+        asked, more = 0, self.draws // 2 + 1
+        while len(rows):
+            drawn = range(asked, asked + more)
+            votes[asked : asked + more, rows] = self._ask(lambda x: checked_answers(self.model, x), x[rows], drawn, "labels")
+            asked += more
+            first, second = tally(votes, weights).topk(2).values.long().T
+            slack = self.draws - asked - (first - second)
+            rows = ((slack >= 0) & (votes != -1).all(0)).nonzero().squeeze(1) if asked < self.draws else rows[:0]
+            more = int(slack[rows].amin()) // 2 + 1 if len(rows) else 0  # the fewest that could settle one of them
+        unanswered = (votes == -1).any(0)
+        return tally(votes, weights).argmax(1).masked_fill(unanswered, -1)
+
+    def _ask(self, question: Callable[[Tensor], Tensor], x: Tensor, draws: range, stream: str) -> Tensor:
+        """Answers (draws, b, ...) by some of the draws."""
         if self.transform is None:
-            keys = torch.zeros(self.draws, len(x))
+            keys = torch.zeros(len(draws), len(x))
         else:
-            keys = mix(_fingerprint(x) + mix(torch.arange(self.draws))[:, None])
+            keys = mix(_fingerprint(x) + mix(torch.tensor(draws))[:, None])
         if self.together:
-            rows = x.expand(self.draws, *x.shape).flatten(0, 1)
-            return question(self._drawn(rows, keys.flatten(), stream)).unflatten(0, (self.draws, len(x)))
+            rows = x.expand(len(draws), *x.shape).flatten(0, 1)
+            return question(self._drawn(rows, keys.flatten(), stream)).unflatten(0, (len(draws), len(x)))
         return torch.stack([question(self._drawn(x, key, stream)) for key in keys])
 
     def _drawn(self, x: Tensor, keys: Tensor, stream: str) -> Tensor:

@@ -95,10 +95,14 @@ def averaged(logits: Tensor, weights: Tensor, over: str) -> Tensor:
 
 def elected(labels: Tensor, weights: Tensor) -> Tensor:
     """The answer (b,) with most votes in (m, b), the lowest among equals; -1 where one voter has no answer."""
-    votes = weights.to(labels.device)[:, None].expand(labels.shape)
-    counts = votes.new_zeros(int(labels.max()) + 1 if labels.numel() else 1, labels.shape[1])
-    counts = counts.scatter_add(0, labels.clamp_min(0), votes) if len(counts) else counts.new_zeros(1, labels.shape[1])
-    return counts.argmax(0).masked_fill((labels < 0).any(0), -1)
+    return tally(labels, weights).argmax(1).masked_fill((labels < 0).any(0), -1)
+
+
+def tally(labels: Tensor, weights: Tensor) -> Tensor:
+    """The votes (b, k) for each answer in (m, b), k at least 2; labels below zero are no votes."""
+    votes = weights.to(labels.device)[:, None] * (labels >= 0)
+    counts = votes.new_zeros(max([2, *(labels.amax(1) + 1).tolist()]) if labels.numel() else 2, labels.shape[1])
+    return counts.scatter_add(0, labels.clamp_min(0), votes).T
 
 
 def answered(logits: Tensor) -> Tensor:
