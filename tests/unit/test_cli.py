@@ -1,6 +1,7 @@
 """The command line, end to end on a small slice: exit codes, plain data, files."""
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -199,3 +200,27 @@ def test_import_is_light() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split()[0] == "False"
+
+
+FAULTS = """
+import resource, sys, torch
+from saddlepoint.cli.memory import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+net, x = torch.nn.Conv2d(1, 32, 3, padding=1), torch.rand(400, 1, 28, 28)  # above what glibc ever adapts to
+for turn in range(20):
+    if turn == 15:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    net(x).relu().sum().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver()[0], reason="only the GNU C library gives memory back at once")
+def test_a_pass_finds_the_memory_of_the_one_before() -> None:
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("keep", "let go")
+    )
+    assert kept < given_back / 4

@@ -13,6 +13,7 @@ import typer
 from rich.logging import RichHandler
 
 from saddlepoint.cli import show
+from saddlepoint.cli.memory import keep_freed_memory
 
 app = typer.Typer(
     name="saddlepoint",
@@ -459,6 +460,7 @@ def doctor(json: Json = False) -> None:
 
 def main() -> None:
     """Entry point of the `saddlepoint` command."""
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         app()
