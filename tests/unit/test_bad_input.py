@@ -314,9 +314,12 @@ def fit(net=None, data=None, device="cpu", **fields):
 # fmt: off
 TRAINING = [
     *((f"{k}={v!r}", lambda k=k, v=v: sp.Trainer(**{k: v}), rf"Trainer\.{k} .*got {re.escape(repr(v))}") for k, v in [
-        ("epochs", 0), ("batch", 0), ("learning_rate", 0), ("learning_rate", NAN), ("warmup", -1), ("attack", "PGD"),
+        ("epochs", 0), ("batch", 0), ("learning_rate", 0), ("learning_rate", NAN), ("replays", 0), ("warmup", -1), ("attack", "PGD"),
         ("threat", "linf:0.1"), ("seed", "a"), ("attack", a.PGD)]),
     ("attack without threat", lambda: sp.Trainer(attack=a.PGD()), r"attack and a threat; got only one"),
+    ("free with attack", lambda: sp.Trainer(attack=a.PGD(), threat=sp.Linf(0.1), replays=2), r"replays=2, needs a ball"),
+    ("free without radius", lambda: sp.Trainer(threat=sp.L2(float("inf")), replays=2), r"replays=2, needs a ball with a radius"),
+    ("free without ball", lambda: sp.Trainer(threat=sp.Spatial(), replays=2), r"replays=2, needs a ball with a radius"),
     ("threat without attack", lambda: sp.Trainer(threat=sp.Linf(0.1)), r"attack and a threat; got only one"),
     ("no data", lambda: fit(data=Data(X[:0], Y[:0])), r"0 examples"),
     ("a pair for data", lambda: fit(data=(X, Y)), r"tuple"),

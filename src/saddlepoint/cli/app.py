@@ -252,6 +252,7 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the data.", min=1)] = 10,
     batch: Annotated[int, typer.Option(help="Examples a step.", min=1)] = 64,
     learning_rate: Annotated[float, typer.Option(help="Highest of the cycle.")] = 2e-3,
+    replays: Annotated[int, typer.Option(help="Steps a batch: free adversarial training, without --attack.", min=1)] = 1,
     warmup: Annotated[int, typer.Option(help="Epochs over which the radius grows.", min=0)] = 0,
     seed: Seed = 0,
     device: Device = "auto",
@@ -263,7 +264,8 @@ def train(
     with show.Bars(quiet=json) as bars:
         summary = work.train(
             out, model=model, data=data or "mnist-5k", attack=attack, settings=show.settings(set_), threat=threat,
-            epochs=epochs, batch=batch, learning_rate=learning_rate, warmup=warmup, seed=seed, device=device,
+            epochs=epochs, batch=batch, learning_rate=learning_rate, replays=replays, warmup=warmup, seed=seed,
+            device=device,
             on_epoch=lambda done, _: bars.epoch("training", done, epochs),
         )  # fmt: skip
     show.emit(summary, json, lambda: show.table("Trained", ["", ""], [[k, str(v)] for k, v in summary.items()]))

@@ -193,6 +193,7 @@ def train(
     epochs: int,
     batch: int,
     learning_rate: float,
+    replays: int,
     warmup: int,
     seed: int,
     device: str,
@@ -203,7 +204,7 @@ def train(
     if out.suffix != ".safetensors":
         raise InputError(f"Weights are written as safetensors; got {out.name!r}. Name the file something.safetensors.")
     trainer = Trainer(
-        epochs=epochs, batch=batch, learning_rate=learning_rate, warmup=warmup, seed=seed,
+        epochs=epochs, batch=batch, learning_rate=learning_rate, replays=replays, warmup=warmup, seed=seed,
         attack=make_attack(attack, settings) if attack else None, threat=as_threat(threat) if threat else None,
     )  # fmt: skip
     made: Any = seeded(lambda: resolve(model, examples).net, seed)  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from math import isfinite
 from typing import Annotated, Any, Protocol
 
 import torch
@@ -40,14 +41,18 @@ class Trainer:
     """Adam with a one-cycle learning rate, on clean examples or on what `attack` makes of them.
 
     With an attack this is the training of Madry et al. (2018): every batch is replaced by the attack's answer within
-    `threat`, found in evaluation mode, and the parameters descend there.
+    `threat`, found in evaluation mode, and the parameters descend there. With one step of PGD of 1.25 times the radius it
+    is the fast training of Wong, Rice and Kolter (2020). With `replays` it is the free one of Shafahi et al. (2019), which
+    needs no attack: one backward pass a replay moves the parameters down and the change of the batch up, by the whole
+    radius, and the next batch begins with that change.
 
     Attributes:
         epochs: passes over the data.
         batch: examples a step.
         learning_rate: the highest of the cycle.
         attack: the inner maximizer, any attack that submits its last iterate; None for standard training.
-        threat: where it may search.
+        threat: where it may search, or where the change of free training stays.
+        replays: steps on the parameters a batch. An epoch costs so many times more; divide `epochs` by it.
         warmup: epochs over which the radius grows to its full size; without it, training at a large radius may not start.
         seed: of the parameters' order of examples and of the attack's noise.
     """
@@ -57,12 +62,19 @@ class Trainer:
     learning_rate: StepSize = 2e-3
     attack: Attack | None = None
     threat: Threat | None = None
+    replays: Count = 1
     warmup: Annotated[int, Field(ge=0)] = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.attack is None) != (self.threat is None):
+        if self.replays == 1 and (self.attack is None) != (self.threat is None):
             raise ConfigError("Adversarial training needs an attack and a threat; got only one. Give both, or neither.")
+        free = self.attack is None and self.threat is not None and not self.threat.parametric and isfinite(self.threat.reach)
+        if self.replays > 1 and not free:
+            raise ConfigError(
+                f"Free adversarial training, replays={self.replays}, needs a ball with a radius for its threat, no attack; "
+                f"got threat={self.threat!r} and attack={self.attack!r}. Write threat=Linf(0.1), or replays=1."
+            )
 
     def fit(
         self,
@@ -87,9 +99,22 @@ class Trainer:
         net.to(device)
         model = TorchModel(net)
         optimizer = torch.optim.Adam(net.parameters(), self.learning_rate)
-        steps = -(-len(data) // self.batch)
+        steps = -(-len(data) // self.batch) * self.replays
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=self.epochs * steps)
         shuffle = torch.Generator().manual_seed(self.seed)
+
+        def descend(x: Tensor, y: Tensor) -> float:
+            net.train()
+            logits = model.logits(x)
+            checked_range(y, logits.shape[1])
+            loss = cross_entropy(logits, y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            return float(loss.detach()) * len(x)
+
+        change: Tensor | None = None
         for epoch in range(self.epochs):
             started, total = time.monotonic(), 0.0
             for ids in torch.randperm(len(data), generator=shuffle).split(self.batch):
@@ -98,15 +123,19 @@ class Trainer:
                     noise = Noise(self.seed, ids + epoch * len(data), device=x.device)
                     with model.session():
                         x = maximize(model, x, Untargeted(y), self.grown(epoch), self.attack, noise)
-                net.train()
-                logits = model.logits(x)
-                checked_range(y, logits.shape[1])
-                loss = cross_entropy(logits, y)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                total += float(loss.detach()) * len(x)
+                if self.replays == 1:
+                    total += descend(x, y)
+                    continue
+                threat, bounds = self.grown(epoch), model.bounds
+                change = torch.zeros_like(x) if change is None else change  # of the first batch, the largest
+                delta = threat.project(x, change[: len(x)], bounds)
+                for _ in range(self.replays):
+                    delta.requires_grad_()
+                    total += descend(threat.apply(x, delta), y) / self.replays
+                    assert delta.grad is not None
+                    step = threat.reach * threat.steepest(x, delta.detach(), -delta.grad, bounds)
+                    delta = threat.project(x, delta.detach() + step, bounds)
+                change[: len(x)] = delta
             log.debug("epoch %d: loss %.4f, %.1f s", epoch + 1, total / len(data), time.monotonic() - started)
             if on_epoch:
                 on_epoch(epoch + 1, total / len(data))
