@@ -112,7 +112,8 @@ def test_commands_parse(page: Path) -> None:
                 commands.commands[name].make_context(name, arguments)  # type: ignore[attr-defined]  # a group
 
 
-def test_made_pages_are_fresh() -> None:
+def test_made_pages_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DOCS)  # as when it is run as a script
     make_pages = loaded(DOCS / "make_pages.py")
     out_of_date = [str(path.relative_to(ROOT)) for path in make_pages.stale()]
     assert not out_of_date, f"run python docs/make_pages.py: {', '.join(out_of_date)}"
