@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 import saddlepoint as sp
-from saddlepoint.core.attack import Attack
+from saddlepoint.bench.rounds import Counted
+from saddlepoint.core.attack import Attack, LearnedAttack
 from saddlepoint.core.config import to_config
 from saddlepoint.models.zoo import SmallCNN
 
 HERE = Path(__file__).parent
 A = sp.attacks
-Table = dict[str, tuple[Attack, str, int]]
+Table = dict[str, tuple[Attack | LearnedAttack, str, int]]
 FEW = 20  # images where a library takes more than a minute for them
 
 
@@ -31,13 +32,14 @@ class Net:
     linf: str
     l2: str
     l1: str
+    universal: str
     queries: bool = False
 
 
 NETS = {
-    "digits": Net("linf:0.1", "l2:1.5", "l1:8", queries=True),
-    "fashion": Net("linf:0.03", "l2:0.5", "l1:3"),
-    "fashion-robust": Net("linf:0.1", "l2:1.5", "l1:8"),
+    "digits": Net("linf:0.1", "l2:1.5", "l1:8", "linf:0.2", queries=True),
+    "fashion": Net("linf:0.03", "l2:0.5", "l1:3", "linf:0.06"),
+    "fashion-robust": Net("linf:0.1", "l2:1.5", "l1:8", "linf:0.25"),
 }
 
 
@@ -81,9 +83,11 @@ def table(net: Net) -> Table:
         **{f"BrendelBethge {norm}": (A.BrendelBethge(), norm, 200) for norm in ("l0", "l1", "l2", "linf")},
         "GridSearch spatial:30,3": (A.GridSearch(), "spatial:30,3", 200),
         f"AutoAttack {net.linf}": (A.AutoAttack(), net.linf, 200),
+        f"UAP {net.universal}": (A.UniversalPGD(), net.universal, 200),
     }
     if net.queries:
         rows |= {
+            "PGD linf:0.3": (A.PGD(step_size=0.05), "linf:0.3", 200),
             f"Square {net.linf}": (A.Square(steps=1000), net.linf, 200),
             f"Square {net.l2}": (A.Square(steps=1000), net.l2, 200),
             "HopSkipJump l2": (A.HopSkipJump(steps=20), "l2", 20),
@@ -141,16 +145,18 @@ def measure(name: str, row: str) -> dict[str, Any]:
     attack, threat, n = ROWS[name][row]
     net, x, y = case(name)
     goal = sp.Targeted((y[:n] + 1) % 10) if row == "JSMA l0" else sp.Untargeted(y[:n])
-    started = time.process_time()
-    result = sp.attack(sp.TorchModel(net), x[:n], goal, threat, attack)
+    started, counted = time.process_time(), Counted(net)
+    model = sp.TorchModel(counted)
+    played = sp.fit(model, x[:n], goal, threat, attack) if isinstance(attack, LearnedAttack) else attack
+    result = sp.attack(model, x[:n], goal, threat, played)
     seconds = time.process_time() - started
     median = result.median_size
     return {
         "n": n,
         "success": result.success_rate.value,
         "median": round(median, 5) if median < float("inf") else None,
-        "forwards": round(result.forwards / n, 1),
-        "backwards": round(result.backwards / n, 1),
+        "forwards": round(counted.forwards / n, 1),
+        "backwards": round(counted.backwards / n, 1),
         "seconds": round(seconds, 2),
         "attack": to_config(attack),
     }
