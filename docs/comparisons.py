@@ -146,9 +146,9 @@ def equal_queries(name: str) -> str:
     if not found:
         return ""
     lines = ["| | net | library | its success, median, queries | ours |", "|---|---|---|---|---|"]
-    settings = {}
+    settings: dict[str, str] = {}
     for (what, net, library), row in found:
-        settings[f"{what}, {library} on {net}: `{row['parameters']}`"] = None
+        settings.setdefault(f"{what}, {library}", f"{net}: `{row['parameters']}`")
         sides = [row["error"], "—"] if "error" in row else [spent(row["theirs"]), spent(row["ours"])]
         lines.append(f"| {what} | {net} | {library} | {' | '.join(sides)} |")
     return "\n\n".join(
@@ -157,7 +157,7 @@ def equal_queries(name: str) -> str:
             f"Means over three seeds, {report['n']} images a net. Ours may ask as often as the library: what it would spend "
             "on an image that withstands, or where nobody stops early, what it spent on average.",
             "\n".join(lines),
-            "; ".join(settings) + ".",
+            "Settings: " + "; ".join(f"{who} on {how}" for who, how in settings.items()) + ".",
             f"Made by `{report['command']}` (torch {report['versions']['torch']}).",
         ]
     )

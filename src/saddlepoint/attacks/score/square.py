@@ -16,6 +16,8 @@ from saddlepoint.ops.images import as_image
 from saddlepoint.ops.norms import expand_as
 from saddlepoint.threats import L1, L2, Linf
 
+FULL = 4.0  # times its length, a change of L2 norm is projected from: what the box cuts off, the other features make up for
+
 
 @record
 class Square(Attack):
@@ -33,7 +35,7 @@ class Square(Attack):
     out (Croce and Hein, "Mind the box", 2021).
 
     Deviations: every row draws its own window (the authors' code shares one in a batch). In the L1 and L2 balls all
-    channels share what a window frees.
+    channels share what a window frees. In L2 the change is as long as the radius after the box has cut it, not before.
     """
 
     access: ClassVar = Access.SCORES
@@ -58,13 +60,14 @@ class Square(Attack):
     def run(self, game: Game) -> Iterator[Rows]:
         c, h, w = as_image(game.x)
         begin, propose = (linf_start, linf_proposal) if isinstance(game.threat, Linf) else (bump_start, bump_proposal)
-        delta = game.project(begin(game, c, h, w).view_as(game.x))
+        growth = FULL if isinstance(game.threat, L2) else 1.0
+        delta = game.project(growth * begin(game, c, h, w).view_as(game.x))
         rows = Rows(delta=delta, lowest=game.margin(delta))
         for k in range(self.steps):
             rows = yield rows
             share = self.share(k * 10_000 // self.steps if self.rescale else k)
             moved = propose(game, rows.delta.view(-1, c, h, w), share).view_as(game.x)
-            moved = game.project(moved)
+            moved = game.project(growth * moved)
             margin = game.margin(moved)
             better = margin < rows.lowest
             rows.lowest = torch.where(better, margin, rows.lowest)
