@@ -71,6 +71,14 @@ def test_passes_an_example(case: str, row: str) -> None:
     assert found["backwards"] <= PASSES[row][1]
 
 
+@pytest.mark.parametrize("case", OURS)
+def test_what_minimum_norm_attacks_owe(case: str) -> None:
+    rows = OURS[case]
+    assert rows["FMN l2"]["median"] <= rows["DDN l2"]["median"]
+    for row in ("CarliniWagner l2", "CarliniWagner linf", "CarliniWagner l0", "DeepFool l2", "DeepFool linf"):
+        assert rows[row]["success"] == 1, row
+
+
 @pytest.mark.parametrize("row", ["BIM linf:0.1", "DeepFool l2", "DeepFool linf", "JSMA l0"])
 def test_the_figures_are_those_of_this_code(row: str) -> None:
     now, then = cases.measure("digits", row), OURS["digits"][row]
