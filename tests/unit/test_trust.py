@@ -153,6 +153,19 @@ def test_the_first_paragraph(tmp_path: Path, net: nn.Module) -> None:
         assert subject["trust"]["passes"]["checks"] < 0.25 * subject["trust"]["passes"]["attacks"]
 
 
+def test_a_question_costs_as_many_passes_as_it_has_draws(tmp_path: Path, net: nn.Module) -> None:
+    run = sp.audit(Around(net, WRONG["noise"][0]), digits(), "linf:0.1", limit=8, attacks=["FGSM"], out=tmp_path)
+    subject = run.result()["subjects"][0]
+    draws = subject["trust"]["recipe"]["draws"]
+    asked = {
+        role: sum(row["forwards"] + row["backwards"] for row in subject["attacks"] if row["role"] == role)
+        for role in ("main", "curve", "pairs", "rescue", "guided")
+    }
+    assert draws > 1
+    assert asked["main"] > 0
+    assert subject["trust"]["passes"]["attacks"] == draws * sum(asked.values())
+
+
 @pytest.mark.parametrize("name", ["NaN", "dice"])
 def test_what_cannot_be_trusted_has_no_number(name: str, tmp_path: Path, net: nn.Module) -> None:
     function = grayless if name == "NaN" else lambda n, x: torch.randn_like(n(x))

@@ -278,17 +278,22 @@ class Run:
         known, seen = self.prognoses.get(subject.name), self.evidence.get(subject.name)
         if known is None:
             return None
-        passes = {
-            role: sum(sum(self.costs.get((subject.name, t.name), (0, 0, 0.0))[:2]) for t in self.tasks(*roles))
-            for role, roles in {"attacks": ("main", "curve", "pairs", *RESCUE), "checks": COSTLY}.items()
-        }
-        found = known.examination
-        passes |= {"repairs": known.spent}
-        passes["checks"] += found.forwards + found.backwards
+        found, draws = known.examination, known.recipe.draws
+
+        def played(*roles: str) -> int:
+            """Passes of the network itself: as many for each question as draws answer it."""
+            cost = {t: sum(self.costs.get((subject.name, t.name), (0, 0, 0.0))[:2]) for t in self.tasks(*roles)}
+            return sum(passes * (1 if t.role == "naive" else draws) for t, passes in cost.items())
+
+        asked = seen["forwards"] + seen["backwards"] if seen else 0
         for task in self.tasks("transfer"):  # played on another network, which is taught by this one's answers
-            if played := len(self.columns(subject.name, task.name)["example"]):
-                passes["checks"] += played + COPIES * min(self.n, LESSONS)
-        passes["checks"] += seen["forwards"] + seen["backwards"] if seen else 0
+            if rows := len(self.columns(subject.name, task.name)["example"]):
+                asked += rows + COPIES * min(self.n, LESSONS)
+        passes = {
+            "attacks": played("main", "curve", "pairs", *RESCUE),
+            "checks": played(*COSTLY) + draws * asked + found.forwards + found.backwards,
+            "repairs": known.spent,
+        }
         return {**known.data(), "words": known.recipe.words(), "evidence": seen, "passes": passes}
 
     def result(self) -> dict[str, Any]:
