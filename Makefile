@@ -22,6 +22,7 @@ bench: .venv-peers/ready
 
 peers: .venv-peers/ready
 	OMP_NUM_THREADS=1 .venv-peers/bin/python benchmarks/peers.py tests/reference/cases tests/reference/peers.json
+	OMP_NUM_THREADS=1 .venv-peers/bin/python benchmarks/queries.py benchmarks/queries.json
 
 papers: .venv/dev.ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/reference/cases.py tests/reference/ours.json

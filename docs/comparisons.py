@@ -149,8 +149,7 @@ def equal_queries(name: str) -> str:
     settings: dict[str, str] = {}
     for (what, net, library), row in found:
         settings.setdefault(f"{what}, {library}", f"{net}: `{row['parameters']}`")
-        sides = [row["error"], "—"] if "error" in row else [spent(row["theirs"]), spent(row["ours"])]
-        lines.append(f"| {what} | {net} | {library} | {' | '.join(sides)} |")
+        lines.append(f"| {what} | {net} | {library} | {spent(row['theirs'])} | {spent(row['ours'])} |")
     return "\n\n".join(
         [
             "## At equal queries",

@@ -12,10 +12,8 @@ from saddlepoint.core.errors import InputError
 from saddlepoint.core.model import Access
 from saddlepoint.core.noise import Noise, mix
 from saddlepoint.core.play import as_model, check_settings
-from saddlepoint.models.parts import Part, Wrapped, answered, averaged, chosen, tally
+from saddlepoint.models.parts import OPEN, Part, Wrapped, answered, averaged, chosen, elected, tally
 from saddlepoint.models.train import isolated_randomness
-
-OPEN = -2  # a vote that was not asked for
 
 
 class ExpectationOver(Wrapped):
@@ -99,14 +97,14 @@ class ExpectationOver(Wrapped):
         asked, more = 0, self.draws // 2 + 1
         while len(rows):
             drawn = range(asked, asked + more)
-            votes[asked : asked + more, rows] = self._ask(lambda x: checked_answers(self.model, x), x[rows], drawn, "labels")
+            answers = self._ask(lambda x: checked_answers(self.model, x), x[rows], drawn, "labels")
+            votes[asked : asked + more, rows] = answers.clamp_min(-1)
             asked += more
             first, second = tally(votes, weights).topk(2).values.long().T
             slack = self.draws - asked - (first - second)
             rows = ((slack >= 0) & (votes != -1).all(0)).nonzero().squeeze(1) if asked < self.draws else rows[:0]
             more = int(slack[rows].amin()) // 2 + 1 if len(rows) else 0  # the fewest that could settle one of them
-        unanswered = (votes == -1).any(0)
-        return tally(votes, weights).argmax(1).masked_fill(unanswered, -1)
+        return elected(votes, weights)
 
     def _ask(self, question: Callable[[Tensor], Tensor], x: Tensor, draws: range, stream: str) -> Tensor:
         """Answers (draws, b, ...) by some of the draws."""

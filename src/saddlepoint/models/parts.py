@@ -12,6 +12,8 @@ from saddlepoint.core.model import Model
 from saddlepoint.models.torch import TorchModel
 from saddlepoint.ops.losses import unanswered
 
+OPEN = -2  # a vote that was not asked for
+
 
 class Part:
     """A function of a batch inside a model; a torch module runs in evaluation mode and is restored like a network.
@@ -94,14 +96,17 @@ def averaged(logits: Tensor, weights: Tensor, over: str) -> Tensor:
 
 
 def elected(labels: Tensor, weights: Tensor) -> Tensor:
-    """The answer (b,) with most votes in (m, b), the lowest among equals; -1 where one voter has no answer."""
-    return tally(labels, weights).argmax(1).masked_fill((labels < 0).any(0), -1)
+    """The answer (b,) with most votes in (m, b), the lowest among equals; -1 where one voter has no answer.
+
+    Voters who were not asked, OPEN, do not count.
+    """
+    return tally(labels, weights).argmax(1).masked_fill(((labels < 0) & (labels != OPEN)).any(0), -1)
 
 
 def tally(labels: Tensor, weights: Tensor) -> Tensor:
     """The votes (b, k) for each answer in (m, b), k at least 2; labels below zero are no votes."""
     votes = weights.to(labels.device)[:, None] * (labels >= 0)
-    counts = votes.new_zeros(max([2, *(labels.amax(1) + 1).tolist()]) if labels.numel() else 2, labels.shape[1])
+    counts = votes.new_zeros(max(2, int(labels.max()) + 1) if labels.numel() else 2, labels.shape[1])
     return counts.scatter_add(0, labels.clamp_min(0), votes).T
 
 
