@@ -98,13 +98,35 @@ class Trainer:
         device = as_device(device)
         net.to(device)
         model = TorchModel(net)
-        optimizer = torch.optim.Adam(net.parameters(), self.learning_rate)
-        steps = -(-len(data) // self.batch) * self.replays
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=self.epochs * steps)
+        descend = self._descent(model, -(-len(data) // self.batch) * self.replays)
         shuffle = torch.Generator().manual_seed(self.seed)
+        change: Tensor | None = None
+        for epoch in range(self.epochs):
+            started, total = time.monotonic(), 0.0
+            for ids in torch.randperm(len(data), generator=shuffle).split(self.batch):
+                x, y = (t.to(device) for t in data.batch(ids))
+                if self.replays > 1:
+                    change = torch.zeros_like(x) if change is None else change  # of the first batch, the largest
+                    total += self._replayed(descend, model, x, y, self.grown(epoch), change)
+                    continue
+                if self.attack is not None and self.threat is not None:
+                    noise = Noise(self.seed, ids + epoch * len(data), device=x.device)
+                    with model.session():
+                        x = maximize(model, x, Untargeted(y), self.grown(epoch), self.attack, noise)
+                total += descend(x, y)
+            log.debug("epoch %d: loss %.4f, %.1f s", epoch + 1, total / len(data), time.monotonic() - started)
+            if on_epoch:
+                on_epoch(epoch + 1, total / len(data))
+        net.eval()
+        return model
+
+    def _descent(self, model: TorchModel, steps: int) -> Callable[[Tensor, Tensor], float]:
+        """One step on the parameters, of so many an epoch; it gives the sum of the losses before it."""
+        optimizer = torch.optim.Adam(model.net.parameters(), self.learning_rate)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=self.epochs * steps)
 
         def descend(x: Tensor, y: Tensor) -> float:
-            net.train()
+            model.net.train()
             logits = model.logits(x)
             checked_range(y, logits.shape[1])
             loss = cross_entropy(logits, y)
@@ -114,33 +136,27 @@ class Trainer:
             schedule.step()
             return float(loss.detach()) * len(x)
 
-        change: Tensor | None = None
-        for epoch in range(self.epochs):
-            started, total = time.monotonic(), 0.0
-            for ids in torch.randperm(len(data), generator=shuffle).split(self.batch):
-                x, y = (t.to(device) for t in data.batch(ids))
-                if self.attack is not None and self.threat is not None:
-                    noise = Noise(self.seed, ids + epoch * len(data), device=x.device)
-                    with model.session():
-                        x = maximize(model, x, Untargeted(y), self.grown(epoch), self.attack, noise)
-                if self.replays == 1:
-                    total += descend(x, y)
-                    continue
-                threat, bounds = self.grown(epoch), model.bounds
-                change = torch.zeros_like(x) if change is None else change  # of the first batch, the largest
-                delta = threat.project(x, change[: len(x)], bounds)
-                for _ in range(self.replays):
-                    delta.requires_grad_()
-                    total += descend(threat.apply(x, delta), y) / self.replays
-                    assert delta.grad is not None
-                    step = threat.reach * threat.steepest(x, delta.detach(), -delta.grad, bounds)
-                    delta = threat.project(x, delta.detach() + step, bounds)
-                change[: len(x)] = delta
-            log.debug("epoch %d: loss %.4f, %.1f s", epoch + 1, total / len(data), time.monotonic() - started)
-            if on_epoch:
-                on_epoch(epoch + 1, total / len(data))
-        net.eval()
-        return model
+        return descend
+
+    def _replayed(
+        self,
+        descend: Callable[[Tensor, Tensor], float],
+        model: TorchModel,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        change: Tensor,
+    ) -> float:
+        """Free steps on one batch, from the `change` that the batch before left, which is overwritten."""
+        total, delta = 0.0, threat.project(x, change[: len(x)], model.bounds)
+        for _ in range(self.replays):
+            delta.requires_grad_()
+            total += descend(threat.apply(x, delta), y) / self.replays
+            assert delta.grad is not None
+            step = threat.reach * threat.steepest(x, delta.detach(), -delta.grad, model.bounds)
+            delta = threat.project(x, delta.detach() + step, model.bounds)
+        change[: len(x)] = delta
+        return total
 
     def grown(self, epoch: int) -> Threat:
         """The threat at the radius of this epoch."""
