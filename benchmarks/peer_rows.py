@@ -163,7 +163,7 @@ def carlini_wagner(case: Case) -> dict[str, Row]:
     art_l0 = {"art": art("CarliniL0Method", FEW, binary_search_steps=10, max_iter=10, learning_rate=0.01)}
     short, thresholds = "9 constants x 100 Adam steps, lr 0.01", "steps for each threshold and constant"
     return {
-        "CarliniWagner l2": Row(2, 100, None, "9 constants (torchattacks: one) x 1000 Adam steps, lr 0.01", long),
+        "CarliniWagner l2": Row(2, 200, None, "9 constants (torchattacks: one) x 1000 Adam steps, lr 0.01", long),
         "CarliniWagner l2 9x100": Row(2, 200, None, short, cw(100)),
         "CarliniWagner l2 few": Row(2, FEW, None, short, art_l2),
         "CarliniWagner linf": Row(inf, 200, None, f"100 Adam {thresholds}", linf),
@@ -225,7 +225,7 @@ def boundary_projections(_: Case) -> dict[str, Row]:
             "torchattacks": call("FAB", norm=label(norm).capitalize(), eps=1e3, steps=100, n_restarts=1, n_classes=CLASSES),
             "adv-lib": call("fab", norm=norm, n_iter=100),
         }
-        rows[f"FAB {label(norm)}"] = Row(norm, 100, None, "100 steps from the clean image", calls)
+        rows[f"FAB {label(norm)}"] = Row(norm, 200, None, "100 steps from the clean image", calls)
     targets = {"eps": 1e3, "steps": 100, "n_restarts": 1, "multi_targeted": True, "n_classes": CLASSES}
     calls = {
         "torchattacks": call("FAB", norm="Linf", **targets),

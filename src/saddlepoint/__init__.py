@@ -45,6 +45,7 @@ _HOMES = {
     "Defended": "models",
     "Reparameterized": "models",
     "Ensemble": "models",
+    "Accelerated": "models",
     "Guarded": "models",
     "Trainer": "models.train",
     "audit": "auditing",

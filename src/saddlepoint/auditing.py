@@ -33,6 +33,7 @@ from saddlepoint.evaluation.trust.before import Examination, examine
 from saddlepoint.evaluation.trust.during import WATCHED, watch
 from saddlepoint.evaluation.trust.prognosis import Prognosis, prognosis
 from saddlepoint.evaluation.trust.surrogate import LESSONS, surrogate
+from saddlepoint.models.accelerated import Accelerated
 from saddlepoint.models.cache import kept
 from saddlepoint.models.cache import root as root
 from saddlepoint.models.http import HTTPModel
@@ -134,10 +135,14 @@ class Plan:
             def examples(model: Model) -> Tensor:
                 return checked_inputs(self.data.batch(self.spec.examples[:LESSONS])[0], model)
 
+            def asked(model: Model) -> Model:
+                repaired = recipe.apply(model, examples(model), threat, seed)
+                return Accelerated(model, *self.spec.faster) if self.spec.faster and repaired is model else repaired
+
             recipe = self.prognoses[name].recipe
             return Contender(
                 self.models[name],
-                repair=lambda model: recipe.apply(model, examples(model), threat, seed),
+                repair=asked,
                 teach=lambda model: surrogate(model, examples(model), threat, seed),
             )
 
@@ -172,6 +177,7 @@ def audit(
     batch: int | str = "auto",
     device: str = "auto",
     queries: int | None = None,
+    faster: Sequence[str] = (),
     seconds: float | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
@@ -195,6 +201,8 @@ def audit(
         batch: rows at once, or "auto".
         device: "auto", "cpu", "cuda", ...
         queries: forward passes an attack may spend on an example.
+        faster: means of `Accelerated`, as in ["bf16", "channels-last"]: the attacks search on a faster copy of the network,
+            and everything they find is asked of the network itself. A network that needs a repair is attacked as it is.
         seconds: stop after so much time; examples left undecided are counted as such.
         out: the run's folder; by default one below `runs` named after the data and the specification.
         fresh: remove what the folder holds first.
@@ -211,7 +219,7 @@ def audit(
         raise InputError(f"seconds must be a number of at least 0; got {seconds!r}. Write 600 for ten minutes.")
     made = plan(
         model, data, threat, preset=preset, limit=limit, seed=seed, attacks=attacks, claimed=claimed, batch=batch,
-        device=device, queries=queries, out=out, fresh=fresh,
+        device=device, queries=queries, faster=faster, out=out, fresh=fresh,
     )  # fmt: skip
     return made.run(seconds=seconds, on_chunk=on_chunk)
 
@@ -269,6 +277,7 @@ def plan(
     batch: int | str = "auto",
     device: str = "auto",
     queries: int | None = None,
+    faster: Sequence[str] = (),
     out: str | Path | None = None,
     fresh: bool = False,
     weights: str | Path | None = None,
@@ -314,6 +323,7 @@ def plan(
     spec = Spec(
         subjects=tuple(subjects), data=examples.name, data_digest=examples.digest(), examples=ids,
         threat=tasks[0].threat, tasks=tasks, seed=seed, batch=rows, queries=queries, preset=preset, device=str(where),
+        faster=_faster(models, faster),
     )  # fmt: skip
     label = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(examples.name).name)
     folder = Path(out) if out is not None else root() / f"{label}-{spec.digest[:12]}"
@@ -426,6 +436,12 @@ def _name(model: Any) -> str:
     if isinstance(model, str):
         return model.rpartition(":")[2]
     return type(getattr(model, "net", model)).__name__
+
+
+def _faster(models: Mapping[str, Model], means: Sequence[str]) -> tuple[str, ...]:
+    """The means, in their order, after a look at whether every model can be made faster so."""
+    made = {Accelerated(model, *means).means for model in models.values()} if means else {()}
+    return made.pop()
 
 
 def _check(limit: Any, batch: Any, examples: DataSet, claimed: Any = None) -> None:

@@ -55,6 +55,10 @@ Mean = Annotated[str | None, typer.Option(help="Subtracted from the input, one n
 Std = Annotated[str | None, typer.Option(help="Divided by, likewise.")]
 Bounds = Annotated[str, typer.Option(help="Lowest and highest value of an input.")]
 Queries = Annotated[int | None, typer.Option(help="Forward passes an attack may spend on an example.")]
+Faster = Annotated[
+    str | None,
+    typer.Option(help="Search on a faster copy of the network: bf16,channels-last. `saddlepoint list faster` shows all."),
+]
 
 
 def guarded(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,6 +115,7 @@ def audit(
     batch: Batch = "auto",
     budget: Annotated[str | None, typer.Option(help="Time to spend on attacks: 90s, 10m, 2h.")] = None,
     queries: Queries = None,
+    faster: Faster = None,
     mean: Mean = None,
     std: Std = None,
     bounds: Bounds = "0,1",
@@ -130,8 +135,9 @@ def audit(
     with show.Bars(quiet=json) as bars:
         made = plan(
             model, data, threat, preset=preset, limit=limit or None, seed=seed, attacks=attack or (), claimed=claimed,
-            batch=batch, device=device, queries=queries, out=out, fresh=fresh, weights=weights, bounds=show.pair(bounds),
-            mean=show.numbers(mean), std=show.numbers(std), command=show.command_line(), on_epoch=bars.epoch,
+            batch=batch, device=device, queries=queries, faster=show.names(faster), out=out, fresh=fresh, weights=weights,
+            bounds=show.pair(bounds), mean=show.numbers(mean), std=show.numbers(std), command=show.command_line(),
+            on_epoch=bars.epoch,
         )  # fmt: skip
         bars.announce(made, seconds)
         run = made.run(seconds=seconds, on_chunk=bars.chunk)
@@ -212,6 +218,7 @@ def attack(
     device: Device = "auto",
     batch: Annotated[int, typer.Option(help="Rows at once.", min=1)] = 256,
     queries: Queries = None,
+    faster: Faster = None,
     mean: Mean = None,
     std: Std = None,
     bounds: Bounds = "0,1",
@@ -230,7 +237,8 @@ def attack(
     result, config, taught = work.play(
         method, show.settings(set_), model=model, weights=weights, data=data or "mnist-5k", threat=threat, goal=goal,
         quantize=quantize, limit=limit or None, learn_on=learn_on, seed=seed, device=device, batch=batch, queries=queries,
-        mean=show.numbers(mean), std=show.numbers(std), bounds=show.pair(bounds), progress=not json,
+        faster=show.names(faster), mean=show.numbers(mean), std=show.numbers(std), bounds=show.pair(bounds),
+        progress=not json,
     )  # fmt: skip
     if out is not None:
         work.save(result, out, taught)
@@ -437,7 +445,7 @@ def list_(
     kind: Annotated[
         str,
         typer.Argument(
-            help="attacks, learned, threats, goals, data, models, defenses, papers, presets, bench; left out, all."
+            help="attacks, learned, threats, goals, data, models, faster, defenses, papers, presets, bench; left out, all."
         ),
     ] = "all",
     pattern: Annotated[str, typer.Argument(help="Only names that match, as in 'A*'.")] = "*",

@@ -191,6 +191,11 @@ def usage(sentence: str) -> Exception:
     return InputError(sentence)
 
 
+def names(text: str | None) -> list[str]:
+    """The names in "bf16,channels-last"."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
 def duration(text: str | None) -> float | None:
     """Seconds of "90s", "10m", "2h" or a bare number of seconds."""
     if text is None:

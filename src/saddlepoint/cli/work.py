@@ -33,6 +33,7 @@ from saddlepoint.defenses.gallery import GALLERY
 from saddlepoint.evaluation.presets import PRESETS
 from saddlepoint.evaluation.run import finite, share
 from saddlepoint.metrics import fooling_rate
+from saddlepoint.models.accelerated import MEANS, Accelerated
 from saddlepoint.models.resolve import ZOO, resolve
 from saddlepoint.models.train import Trainer, as_device, save_weights, seeded
 from saddlepoint.papers import PAPERS
@@ -87,6 +88,7 @@ def play(
     device: str,
     batch: int,
     queries: int | None,
+    faster: Sequence[str],
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     bounds: tuple[float, float],
@@ -98,6 +100,7 @@ def play(
     made = resolve_or_train(
         model, data, examples, seed=seed, weights=weights, bounds=bounds, mean=mean, std=std, device=where
     )  # fmt: skip
+    made = Accelerated(made, *faster) if faster else made
     ids = data_sets.picked(examples, limit, seed)
     x, aim, ids = part(examples, ids, goal)
     config, taught = to_config(attack), None
@@ -225,7 +228,7 @@ def train(
     }
 
 
-KINDS = ("attacks", "learned", "threats", "goals", "data", "models", "defenses", "papers", "presets", "bench")
+KINDS = ("attacks", "learned", "threats", "goals", "data", "models", "faster", "defenses", "papers", "presets", "bench")
 
 
 def catalog(kind: str, pattern: str) -> dict[str, list[dict[str, str]]]:
@@ -239,6 +242,7 @@ def catalog(kind: str, pattern: str) -> dict[str, list[dict[str, str]]]:
         "goals": [{"name": c.__name__, "what": first_line(c)} for c in registry("goal").classes.values()],
         "data": [{"name": name, "what": what} for name, what in data_sets.names().items()],
         "models": [{"name": name, "what": first_line(cls)} for name, cls in ZOO.items()],
+        "faster": [{"name": name, "what": first_line(means)} for name, means in MEANS.items()],
         "defenses": [{"name": e.name, "masking": e.masking, "what": e.about} for e in GALLERY.values()],
         "papers": [{"name": name, "what": f"made by `saddlepoint paper {name}`"} for name in PAPERS],
         "presets": [{"name": name} for name in PRESETS],

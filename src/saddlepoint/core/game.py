@@ -6,6 +6,7 @@ candidate of every row, lets rows go once they have won or spent their queries, 
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import cast
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saddlepoint.core.abreast import FULL, Abreast, Lanes
 from saddlepoint.core.answers import checked_answers, checked_logits, natural_scale
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.errors import AccessError, InputError, ModelError, out_of_memory
@@ -89,6 +91,7 @@ class Game:
         self._goal, self._aim, self._noise = goal, goal, noise
         self._played: Counter[str] = Counter()
         self._asked: Tensor | None = None
+        self.lanes: Lanes | None = None
         columns = {name: torch.zeros(len(x), dtype=kind, device=x.device) for name, kind in LEDGER.items()}
         key = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
         theta = threat.zero(x) if threat.parametric else None
@@ -251,6 +254,7 @@ class Game:
         With `toward`, it pursues the wrong class of that rank in the clean logits (0 the likeliest), while whatever reaches
         the game's own untargeted goal counts.
         """
+        assert self.lanes is None, "a search side by side with others plays no stage"
         before = self.threat, self.access, self.demand, self._aim
         if toward is not None:
             self._aim = self._ranked(toward)
@@ -265,6 +269,36 @@ class Game:
             self._deal(f"after {self._played.total()}")
         if not len(self.index):
             raise Settled  # an attack around this one has nobody left to play with either
+
+    def abreast(self, searches: int, search: Callable[[], Iterator[Rows]], *, independent: bool = True) -> Iterator[Rows]:
+        """Searches that differ in `turn` and in their noise alone: the first for all rows in play, then the next, ...
+
+        Where few rows are left several are played side by side, with the same results and the same count of queries a row,
+        as if one had come after the other. A search plays no stage. It may read `best` only if `independent` is false, which
+        keeps them one after the other.
+        """
+        first = 0
+        while first < searches:
+            room = (
+                min(FULL, self.chunk) // max(1, len(self.index)) if independent and self.limit is None and self.judged else 1
+            )
+            count = max(1, min(searches - first, room))
+            with Abreast(self, first, count), suppress(Settled):
+                yield from search()
+            if self._settle(self.live) is None:
+                raise Settled
+            first += count
+
+    @property
+    def turn(self) -> Int[Tensor, " b"]:
+        """(b,) which of the searches that are played abreast each row is in."""
+        assert self.lanes is not None, "only a search that `abreast` plays has a turn"
+        return self.lanes.turn[self.index]
+
+    @property
+    def leaves_when_won(self) -> bool:
+        """Whether a row that has won plays on."""
+        return self.stop is Stop.FIRST_WIN
 
     def _enter(self, attack: Attack) -> None:
         name = type(attack).__name__
@@ -298,10 +332,10 @@ class Game:
 
     def _deal(self, stream: str) -> None:
         """Put all undecided rows back into play, with the noise of a new stage."""
-        self._write_back()
+        self.write_back()
         self.all.retired, self.all.crossed = torch.zeros_like(self.all.retired), torch.zeros_like(self.all.crossed)
         done = self.all.spent
-        if self.stop is Stop.FIRST_WIN:
+        if self.leaves_when_won:
             done = done | self.all.won
         if self.judged:
             done = done | self.all.already | self.all.broken
@@ -312,7 +346,8 @@ class Game:
         self.goal = self.verdict if self._aim is self._goal else self._aim.select(self.index)
         self.noise = self._noise.select(self.index).fork(stream)
 
-    def _write_back(self) -> None:
+    def write_back(self) -> None:
+        """What the rows in play have found, on the table of all."""
         if self.live is self.all:
             return
         for name in ("best", "theta", "key", *LEDGER):
@@ -323,12 +358,15 @@ class Game:
     def _settle(self, rows: Rows) -> Rows | None:
         """Let rows leave; None when nobody is left."""
         leave = self.live.retired | self.live.spent
-        if self.stop is Stop.FIRST_WIN:
+        if self.leaves_when_won and self.live.won.any():
             leave = leave | self.live.won
+            if self.lanes is not None:
+                self.write_back()
+                leave = leave | ~self.lanes.counting(self.all.won)[self.index]
         if not leave.any():
             return rows
         stay = (~leave).nonzero().squeeze(1)
-        self._write_back()
+        self.write_back()
         self.index = self.index[stay]
         self.live, self.noise, same = self.live.select(stay), self.noise.select(stay), self.goal is self.verdict
         self.verdict = self.verdict.select(stay)
@@ -498,7 +536,7 @@ class Game:
 
         Returns the candidates (x where there is none), which of them reach the goal, and the answers to them.
         """
-        self._write_back()
+        self.write_back()
         rows = self.all
         kept = rows.key.isfinite() & ~rows.already & ~rows.broken
         best = torch.where(expand_as(kept, rows.x), rows.best, rows.x).clamp(*self.model.bounds)

@@ -41,9 +41,12 @@ class Noise:
         seed: the run's seed.
         ids: (b,) int64 example ids; rows with equal ids draw equal numbers.
         stream: a label; different streams are independent.
+        lanes: (b,) a number that sets rows with equal ids apart, zero for a row as it is; None for zero everywhere.
     """
 
-    def __init__(self, seed: int, ids: Tensor, stream: str = "", device: torch.device | None = None) -> None:
+    def __init__(
+        self, seed: int, ids: Tensor, stream: str = "", device: torch.device | None = None, lanes: Tensor | None = None
+    ) -> None:
         self.seed = seed
         self.ids = ids.to("cpu", torch.int64)
         self.stream = stream
@@ -51,14 +54,25 @@ class Noise:
         self.draws = 0
         key = hashlib.blake2b(f"{seed}/{stream}".encode(), digest_size=8).digest()
         self._key = mix(self.ids ^ _signed(int.from_bytes(key)))
+        self.lanes = lanes
+        if lanes is not None:
+            self._key = torch.where(lanes == 0, self._key, mix(self._key + lanes * _GOLDEN))
 
     def fork(self, name: str) -> "Noise":
         """An independent stream, for draws whose number depends on how the search goes."""
-        return Noise(self.seed, self.ids, f"{self.stream}/{name}", self.device)
+        return Noise(self.seed, self.ids, f"{self.stream}/{name}", self.device, self.lanes)
+
+    def lane(self, turn: Tensor) -> "Noise":
+        """Independent streams by the number (b,) of a search; those of search zero are these."""
+        rest = Noise(self.seed, self.ids, self.stream, self.device, turn.to("cpu", torch.int64))
+        rest.draws = self.draws
+        return rest
 
     def select(self, index: Tensor) -> "Noise":
         """The same streams for some of the rows, at the same draw."""
-        rest = Noise(self.seed, self.ids[index.cpu()], self.stream, self.device)
+        index = index.cpu()
+        lanes = None if self.lanes is None else self.lanes[index]
+        rest = Noise(self.seed, self.ids[index], self.stream, self.device, lanes)
         rest.draws = self.draws
         return rest
 

@@ -78,14 +78,14 @@ def attack(
     if stop is not None and not isinstance(stop, Stop):
         raise InputError(f"stop must be a Stop; got {stop!r}. Write Stop.FIRST_WIN or Stop.NEVER.")
     stop = stop or (Stop.NEVER if method.seeks is Seeks.MINIMUM else Stop.FIRST_WIN)
-    match = _Match(model, threat, method, seed, queries, stop, quantize)
+    match = _Match(model, threat, method, seed, queries, stop, quantize, batch)
     parts = []
     with torch.inference_mode(False), model.session(), torch.enable_grad():
         x = x.clone() if x.is_inference() else x
         for rows in _tracked(_batches(len(x), batch), len(x), progress):
             parts += match.play(x, goal, numbers, starts, rows)
         if not parts:
-            parts = [match.play_once(x, goal, numbers, starts)]
+            parts = [match.play_once(x, goal, numbers, starts, batch)]
     return Result.join(parts)
 
 
@@ -146,12 +146,13 @@ class _Match:
     queries: int | None
     stop: Stop
     levels: int | None
+    batch: int
 
-    def play_once(self, x: Tensor, goal: Goal, ids: Tensor, starts: Tensor | None) -> Result:
-        """One game, and the re-check of what it found."""
+    def play_once(self, x: Tensor, goal: Goal, ids: Tensor, starts: Tensor | None, chunk: int) -> Result:
+        """One game of passes of at most `chunk` rows, and the re-check of what it found."""
         game = Game(
             self.model, x, goal, self.threat, noise=Noise(self.seed, ids, device=x.device), seeks=self.method.seeks,
-            stop=self.stop, queries=self.queries, chunk=max(1, len(x)), starts=starts, levels=self.levels,
+            stop=self.stop, queries=self.queries, chunk=chunk, starts=starts, levels=self.levels,
         )  # fmt: skip
         game.play(self.method)
         best, holds, answers = game.verify()
@@ -170,24 +171,25 @@ class _Match:
         return Result(best, outcome, size, rows.clean, answers, *counts, theta=rows.theta)
 
     def play(self, x: Tensor, goal: Goal, ids: Tensor, starts: Tensor | None, rows: slice) -> list[Result]:
-        """The same for some rows; when memory runs out, in halves, with the same results."""
-        pending, results = [rows], []
-        while pending:
-            part = pending.pop(0)
+        """The same for some rows; when memory runs out, fewer at once, with the same results."""
+        results, first, chunk = [], rows.start, self.batch
+        while first < rows.stop:
+            part = slice(first, min(first + chunk, rows.stop))
             begin = starts if starts is None else starts[part]
             try:
-                results.append(self.play_once(x[part], goal.select(part), ids[part], begin))
+                results.append(self.play_once(x[part], goal.select(part), ids[part], begin, chunk))
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
-                half = (part.stop - part.start) // 2
-                if not half:
+                if chunk == 1:
                     raise SaddlepointError(
                         f"Memory ran out on a batch of one example of shape {tuple(x.shape[1:])}. "
                         "Use a smaller model or another device."
                     ) from error
-                log.warning("Out of memory with %d rows: going on with %d.", part.stop - part.start, half)
-                pending = [slice(part.start, part.start + half), slice(part.start + half, part.stop), *pending]
+                log.warning("Out of memory with %d rows: going on with %d.", chunk, chunk // 2)
+                chunk //= 2
+            else:
+                first = part.stop
         return results
 
 

@@ -88,6 +88,7 @@ class Spec:
         queries: forward passes an attack may spend on an example.
         preset: where the tasks came from.
         device: where the models run.
+        faster: by what means models that need no repair are made faster to search on.
         versions: of what the numbers depend on.
     """
 
@@ -102,6 +103,7 @@ class Spec:
     queries: int | None = None
     preset: str = "custom"
     device: str = "cpu"
+    faster: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=lambda: versions())
 
     @property
@@ -124,6 +126,7 @@ class Spec:
             data["subjects"] = tuple(Subject(**s) for s in data["subjects"])
             data["tasks"] = tuple(Task(**t) for t in data["tasks"])
             data["examples"] = tuple(data["examples"])
+            data["faster"] = tuple(data["faster"])
             return cls(**data)
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigError(

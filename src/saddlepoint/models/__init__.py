@@ -1,5 +1,6 @@
 """Classifiers of every kind behind one interface."""
 
+from saddlepoint.models.accelerated import Accelerated as Accelerated
 from saddlepoint.models.callable import CallableModel as CallableModel
 from saddlepoint.models.defended import Defended as Defended
 from saddlepoint.models.ensemble import Ensemble as Ensemble

@@ -66,7 +66,7 @@ class TorchModel(Model):
                 f"The model failed on a batch of shape {tuple(x.shape)}: {type(error).__name__}: {error}. "
                 "Check that the examples have the shape the model was made for."
             ) from error
-        return _logits_of(output)
+        return logits_of(output)
 
     @contextmanager
     def session(self) -> Iterator["TorchModel"]:
@@ -109,7 +109,7 @@ def _shaped(numbers: Tensor, x: Tensor) -> Tensor:
     return numbers.to(x).view(-1, *(1,) * (x.dim() - 2))
 
 
-def _logits_of(output: Any) -> Tensor:
+def logits_of(output: Any) -> Tensor:
     """The logits in whatever a module returned."""
     if isinstance(output, Tensor):
         return output

@@ -260,7 +260,8 @@ def provenance(run: Run) -> dict[str, Any]:
         "versions": dict(sorted(spec.versions.items())),
         "environment": {k: v for k, v in sorted(run.environment.items()) if k != "git"},
         "git": git or "not in a git checkout",
-        "settings": {"seed": spec.seed, "batch": spec.batch, "queries": spec.queries or "no limit", "device": spec.device},
+        "settings": {"seed": spec.seed, "batch": spec.batch, "queries": spec.queries or "no limit", "device": spec.device}
+        | ({"searched on a faster copy by": ", ".join(spec.faster)} if spec.faster else {}),
     }
 
 

@@ -65,8 +65,8 @@ class APGD(Attack):
         if self.targets is None or not isinstance(game.goal, Untargeted):
             yield from self.search(game, lambda logits: getattr(game.goal, self.loss)(logits))
             return
-        for rank in range(min(self.targets, game.clean_logits.shape[1] - 1)):
-            yield from self.search(game, partial(toward, game, rank))
+        searches = min(self.targets, game.clean_logits.shape[1] - 1)
+        yield from game.abreast(searches, lambda: self.search(game, partial(toward, game)))
 
     def search(self, game: Game, loss: Callable[[Tensor], Tensor]) -> Iterator[Rows]:
         """One search in every set of the plan, each from the best point of the one before."""
@@ -123,9 +123,10 @@ class APGD(Attack):
         return rows
 
 
-def toward(game: Game, rank: int, logits: Tensor) -> Tensor:
-    """Targeted DLR toward the wrong class of that rank in the clean logits."""
+def toward(game: Game, logits: Tensor) -> Tensor:
+    """Targeted DLR toward the wrong class whose rank in the clean logits is the search's number."""
     goal = game.goal
     assert isinstance(goal, Untargeted)
-    target = without(game.clean_logits, goal.y).topk(rank + 1, dim=1).indices[:, rank]
+    ranked = without(game.clean_logits, goal.y).argsort(dim=1, descending=True, stable=True)
+    target = ranked.gather(1, game.turn[:, None]).squeeze(1)
     return targeted_ratio(of_class(logits, goal.y) - of_class(logits, target), logits)

@@ -36,7 +36,7 @@ class FAB(Attack):
         overshoot: how far beyond the linearized boundary to step, relative to the step.
         bias: largest weight of the projection of the clean input against that of the iterate.
         pull: part of the change that a row keeps after a win.
-        bisections: looks at the end between the clean input and the nearest win, by false position.
+        bisections: looks at the end of a search between the clean input and the nearest win, by false position.
 
     Deviations: a step costs one forward pass instead of two, because the linearization at a winning point also serves the
     point to which the row then steps back. Under a targeted goal `targets` has no meaning, and the search is toward where
@@ -65,29 +65,36 @@ class FAB(Attack):
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         searches = min(self.targets or 1, classes - 1)
         planes = 1 if self.targets else classes - 1
-        return (self.steps + 1) * searches + self.bisections + 1, self.steps * searches * planes
+        return (self.steps + 1 + self.bisections) * searches + 1, self.steps * searches * planes
 
     def run(self, game: Game) -> Iterator[Rows]:
-        several = self.targets is not None and isinstance(game.goal, Untargeted)
-        zero = game.start(random=False)
-        margin = game.goal.margin(game.clean_logits)
+        if self.targets is None or not isinstance(game.goal, Untargeted):
+            yield from self.search(game, wrong_classes(game))
+            return
+        searches = min(self.targets, game.clean_logits.shape[1] - 1)
+
+        def toward() -> Iterator[Rows]:
+            return self.search(game, wrong_classes(game).gather(1, game.turn[:, None]))
+
+        yield from game.abreast(searches, toward, independent=not self.random_start)
+
+    def search(self, game: Game, classes: Tensor) -> Iterator[Rows]:
+        """Toward the nearest of the classes (b, m)."""
+        delta, margin = self.begin(game), game.goal.margin(game.clean_logits)
         # The game keeps wins within the radius only; one just outside may still be drawn in.
-        rows = Rows(delta=zero, classes=wrong_classes(game, self.targets), win=zero, size=margin + torch.inf, margin=margin)
-        for rank in range(rows.classes.shape[1] if several else 1):
-            rows.delta = self.begin(game)
-            for _ in range(self.steps):
-                delta = rows.delta.requires_grad_()
-                logits = game.logits(delta)
-                classes = rows.classes[:, rank : rank + 1] if several else rows.classes
-                # Aimed at zero itself, a walk can come to rest there, on a tie that no step ends and that is no win.
-                missing = gaps(game.goal, logits, classes) + ROUNDING * torch.finfo(logits.dtype).eps
-                margin = game.goal.margin(logits.detach())
-                self.note(game, rows, delta.detach(), margin)
-                back = torch.where(expand_as(margin < 0, delta), self.pull * delta.detach(), delta.detach())
-                gap, slope = nearest(game, missing, delta, back)
-                rows.delta = self.step(game, back, gap, slope)
-                rows = yield rows
-            self.note(game, rows, rows.delta, game.margin(rows.delta).detach())
+        rows = Rows(delta=delta, classes=classes, win=torch.zeros_like(delta), size=margin + torch.inf, margin=margin)
+        for _ in range(self.steps):
+            delta = rows.delta.requires_grad_()
+            logits = game.logits(delta)
+            # Aimed at zero itself, a walk can come to rest there, on a tie that no step ends and that is no win.
+            missing = gaps(game.goal, logits, rows.classes) + ROUNDING * torch.finfo(logits.dtype).eps
+            margin = game.goal.margin(logits.detach())
+            self.note(game, rows, delta.detach(), margin)
+            back = torch.where(expand_as(margin < 0, delta), self.pull * delta.detach(), delta.detach())
+            gap, slope = nearest(game, missing, delta, back)
+            rows.delta = self.step(game, back, gap, slope)
+            rows = yield rows
+        self.note(game, rows, rows.delta, game.margin(rows.delta).detach())
         zero, margin = torch.zeros_like(rows.win), game.goal.margin(game.clean_logits)
         draw_in(lambda z, where: game.margin(z, where=where), zero, rows.win, margin, rows.margin, self.bisections)
 
