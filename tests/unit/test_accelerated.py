@@ -35,7 +35,8 @@ def net() -> nn.Module:
     with torch.no_grad():
         for _ in range(50):
             made(torch.rand(32, 1, 8, 8))
-    return made.eval().requires_grad_(False)
+        made.head.bias -= made.eval()(torch.rand(256, 1, 8, 8)).mean(0)
+    return made.requires_grad_(False)
 
 
 @pytest.fixture
@@ -46,11 +47,11 @@ def x() -> Tensor:
 @pytest.mark.parametrize("means", [*[(name,) for name in CHEAP], tuple(CHEAP)])
 def test_what_is_found_fools_the_network_itself(net: nn.Module, x: Tensor, means: tuple[str, ...]) -> None:
     y = net(x).argmax(1)
-    plain, fast = (sp.attack(model, x, y, "linf:0.05", "PGD") for model in (net, sp.Accelerated(net, *means)))
-    found = fast.success
+    plain, fast = (sp.attack(model, x, y, "linf:0.02", "PGD") for model in (net, sp.Accelerated(net, *means)))
+    found = fast.rows(sp.Outcome.FOUND)
     assert 0 < int(found.sum()) < len(x)
     assert (net(fast.x_adv[found]).argmax(1) != y[found]).all()
-    assert abs(int(found.sum()) - int(plain.success.sum())) <= 1
+    assert abs(int(found.sum()) - int(plain.rows(sp.Outcome.FOUND).sum())) <= 1
 
 
 @pytest.mark.parametrize("name", CHEAP)
@@ -71,7 +72,7 @@ def test_the_undecided_are_asked_of_the_network_and_keep_the_slope_of_the_copy(n
         close = lead <= CLOSE["bf16"] * (copied.amax(1) - copied.amin(1))
         assert 0 < int(close.sum()) < len(x)
         seen = fast.logits(x)
-        assert torch.equal(seen[close], net(x)[close])
+        assert torch.allclose(seen[close], net(x)[close], rtol=0, atol=1e-6)
         assert torch.equal(seen[~close], copied[~close])
         slopes = [torch.autograd.grad(z[:, 0].sum(), x)[0] for z in (seen, copied)]
     assert torch.equal(*slopes)
@@ -89,7 +90,7 @@ def test_compiled(net: nn.Module, x: Tensor) -> None:
     y = net(x).argmax(1)
     found = sp.attack(sp.Accelerated(net, "compile"), x, y, "linf:0.05", sp.attacks.PGD(steps=5))
     plain = sp.attack(net, x, y, "linf:0.05", sp.attacks.PGD(steps=5))
-    assert abs(int(found.success.sum()) - int(plain.success.sum())) <= 1
+    assert torch.equal(found.outcome, plain.outcome)
 
 
 def test_errors_say_what_to_do(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +105,7 @@ def test_errors_say_what_to_do(net: nn.Module, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(InputError, match="Leave out 'fold'"):
         sp.Accelerated(Branching(), "fold")
     with pytest.raises(InputError, match="got CallableModel"):
-        sp.Accelerated(sp.CallableModel(lambda x: x.reshape(len(x), -1)[:, :3], classes=3), "bf16")
+        sp.Accelerated(sp.CallableModel(lambda x: x.reshape(len(x), -1)[:, :3]), "bf16")
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(InputError, match="leave out 'compile'"):
         sp.Accelerated(net, "compile")

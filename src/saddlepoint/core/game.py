@@ -180,6 +180,46 @@ class Game:
         self._permit(Access.LABELS)
         return self._ask(theta, False, population, where, apply)
 
+    @property
+    def room(self) -> int:
+        """Candidates a row that may be looked at together before a pass is full."""
+        return max(1, min(FULL, self.chunk) // len(self.index))
+
+    def ahead(
+        self, theta: Float[Tensor, "b m *theta"], *, below: Column, most: Int[Tensor, " b"]
+    ) -> tuple[Column, Int[Tensor, " b"], Int[Tensor, " b"]]:
+        """The first of a row's m candidates whose margin is below the row's bound, in one pass.
+
+        As if asked one after the other, and no further than that one, nor further than `most` or the limit of queries: what
+        lies beyond is neither judged nor counted. Returns its margin (infinity if there is none), its place, and how many
+        candidates count.
+        """
+        self._permit(Access.SCORES)
+        b, m = theta.shape[:2]
+        of = torch.arange(b, device=theta.device).repeat_interleave(m)
+        flat, x, scale = theta.flatten(0, 1), self.live.x[of], self.live.scale[of]
+        x_adv = self._input(x, flat, None)
+        self.forwards += b * m
+        answer = checked_logits(self.model.logits, x_adv)
+        answer = answer / scale[:, None] if self.judged else answer
+        places = torch.arange(m, device=of.device)
+        allowed = most if self.limit is None else most.minimum(self.limit - self.live.queries)
+        goal = self.goal.select(of)
+        margin = goal.margin(answer).view(b, m).masked_fill(places >= allowed[:, None], torch.inf)
+        better = margin < below[:, None]
+        first = better.int().argmax(1)
+        used = torch.where(better.any(1), first + 1, allowed.clamp(0, m))
+        if self.judged:
+            self.live.queries = self.live.queries + used
+            if self.limit is not None:
+                self.live.spent = self.live.queries >= self.limit
+            asked = (places < used[:, None]).flatten().nonzero().squeeze(1)
+            verdict = self.verdict.select(of[asked])
+            answer = answer[asked]
+            self._judge(verdict, of[asked], x[asked], x_adv[asked], flat[asked], answer, unanswered(answer))
+        found = margin.gather(1, first[:, None]).squeeze(1)
+        return torch.where(better.any(1), found, torch.inf), first, used
+
     def margin(self, theta: Tensor, **how: object) -> Float[Tensor, "b *m"]:
         """The goal's margin of candidates: below zero exactly when won."""
         return self.goal.margin(self.logits(theta, **how))  # type: ignore[arg-type]  # the keywords of `logits`

@@ -89,6 +89,12 @@ class Noise:
                 torch.rand(numel, generator=torch.Generator().manual_seed(key), out=row)
         return draw.view(len(keys), *shape).to(self.device)
 
+    def numbered(self, draw: Tensor, numel: int) -> Tensor:
+        """(b, m, numel), uniform in [0, 1): the draws with these numbers (b, m), for an attack that looks ahead."""
+        keys = mix(self._key[:, None] + draw.cpu() * _GOLDEN)
+        bits = mix(keys[..., None] + torch.arange(numel) * _GOLDEN)
+        return (_shift(bits, 40).to(torch.float32) * 2.0**-24).to(self.device)
+
     def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(b, *shape), standard normal."""
         numel = math.prod(shape)

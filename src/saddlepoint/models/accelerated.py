@@ -108,19 +108,26 @@ def folded(net: nn.Module) -> nn.Module:
     return made
 
 
-def compiled(net: nn.Module) -> nn.Module:
+class Compiled(nn.Module):
     """Code generated for the network by `torch.compile`: for long runs of large networks, since it takes minutes."""
-    on_cpu = all(p.device.type == "cpu" for p in net.parameters())
-    if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise InputError("torch.compile needs a C++ compiler, and there is no g++. Install it, or leave out 'compile'.")
-    made: nn.Module = torch.compile(net, dynamic=True)
-    return made
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        on_cpu = all(p.device.type == "cpu" for p in net.parameters())
+        if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+            raise InputError("torch.compile needs a C++ compiler, and there is no g++. Install it, or leave out 'compile'.")
+        self.net = torch.compile(net, dynamic=True)
+
+    def forward(self, x: Tensor) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")  # dynamo looks
+            return self.net(x)
 
 
 MEANS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "fold": folded,
     "channels-last": ChannelsLast,
     "bf16": Cast,
-    "compile": compiled,
+    "compile": Compiled,
 }
 """In the order in which they are applied."""

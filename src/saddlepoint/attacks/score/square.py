@@ -16,6 +16,8 @@ from saddlepoint.ops.images import as_image
 from saddlepoint.ops.norms import expand_as
 from saddlepoint.threats import L1, L2, Linf
 
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's share, after that many queries of 10 000
+AHEAD = 8  # proposals that are looked at together where few rows are left
 FULL = 4.0  # times its length, a change of L2 norm is projected from: what the box cuts off, the other features make up for
 
 
@@ -59,36 +61,44 @@ class Square(Attack):
 
     def run(self, game: Game) -> Iterator[Rows]:
         c, h, w = as_image(game.x)
-        begin, propose = (linf_start, linf_proposal) if isinstance(game.threat, Linf) else (bump_start, bump_proposal)
+        begin, propose = (linf_start, linf_proposals) if isinstance(game.threat, Linf) else (bump_start, bump_proposal)
         growth = FULL if isinstance(game.threat, L2) else 1.0
         delta = game.project(growth * begin(game, c, h, w).view_as(game.x))
-        rows = Rows(delta=delta, lowest=game.margin(delta))
-        for k in range(self.steps):
+        rows = Rows(delta=delta, lowest=game.margin(delta), k=torch.zeros_like(delta.flatten(1)[:, 0], dtype=torch.int64))
+        while True:
+            game.retire(rows.k >= self.steps)
             rows = yield rows
-            share = self.share(k * 10_000 // self.steps if self.rescale else k)
-            moved = propose(game, rows.delta.view(-1, c, h, w), share).view_as(game.x)
-            moved = game.project(growth * moved)
-            margin = game.margin(moved)
+            # What would be proposed next if nothing is accepted: in L2 and L1 windows of one size, so one at a time.
+            m = min(AHEAD, game.room) if isinstance(game.threat, Linf) else 1
+            k = rows.k[:, None] + torch.arange(m, device=rows.k.device)
+            moved = propose(game, rows.delta.view(-1, c, h, w), k, self.windows(k, h, w))
+            moved = (growth * moved).view(len(rows.k), m, *game.x.shape[1:])
+            moved = game.threat.project(game.x[:, None].expand_as(moved), moved, game.model.bounds)
+            margin, first, used = game.ahead(moved, below=rows.lowest, most=self.steps - rows.k)
+            rows.k = rows.k + used
             better = margin < rows.lowest
             rows.lowest = torch.where(better, margin, rows.lowest)
+            moved = moved[torch.arange(len(first), device=first.device), first]
             rows.delta = torch.where(expand_as(better, moved), moved, rows.delta)
 
-    def share(self, k: int) -> float:
-        """Share of the features to repaint at query k of 10 000."""
-        halvings = sum(k > at for at in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
-        return self.first_share / 2**halvings
+    def windows(self, k: Tensor, h: int, w: int) -> Tensor:
+        """(b, m) -> (b, m, 2) height and width of the window of query k, by the paper's schedule for 10 000."""
+        k = k * 10_000 // self.steps if self.rescale else k
+        halvings = (k[..., None] > torch.tensor(HALVINGS, device=k.device)).sum(-1)
+        sizes = [window(self.first_share / 2**i, h, w) for i in range(len(HALVINGS) + 1)]
+        return torch.tensor(sizes, device=k.device)[halvings]
 
 
-def window(share: float, h: int, w: int, least: int = 1) -> tuple[int, int]:
+def window(share: float, h: int, w: int) -> tuple[int, int]:
     """Height and width of a window of that share of the pixels, as square as the image allows."""
-    side = max(least, round(math.sqrt(share * h * w)))
+    side = max(1, round(math.sqrt(share * h * w)))
     height = min(side, h)
-    return height, min(w, max(least, round(share * h * w / height))) if height < side else side
+    return height, min(w, max(1, round(share * h * w / height))) if height < side else side
 
 
-def corner(game: Game, height: int, width: int, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """(b, 1) top row and left column of a random window."""
-    return game.noise.integers(h - height + 1, 1), game.noise.integers(w - width + 1, 1)
+def below(u: Tensor, count: Tensor | int) -> Tensor:
+    """Numbers from 0 to count - 1, of uniform ones."""
+    return (u * count).floor().long()
 
 
 def linf_start(game: Game, c: int, h: int, w: int) -> Tensor:
@@ -96,15 +106,17 @@ def linf_start(game: Game, c: int, h: int, w: int) -> Tensor:
     return (game.threat.reach * game.noise.sign(c, 1, w, dtype=game.x.dtype)).expand(-1, c, h, w)
 
 
-def linf_proposal(game: Game, delta: Tensor, share: float) -> Tensor:
-    """One sign a channel over the whole window."""
+def linf_proposals(game: Game, delta: Tensor, k: Tensor, windows: Tensor) -> Tensor:
+    """(b, m, c, h, w) one sign a channel over the whole window, for the queries of number k (b, m)."""
     c, h, w = delta.shape[1:]
-    height, width = window(share, h, w)
-    top, left = corner(game, height, width, h, w)
+    height, width = windows[..., :1], windows[..., 1:]
+    u = game.noise.numbered(k, 2 + c)
+    top, left = below(u[..., :1], h - height + 1), below(u[..., 1:2], w - width + 1)
     ys, xs = torch.arange(h, device=delta.device), torch.arange(w, device=delta.device)
-    inside = ((ys >= top) & (ys < top + height))[:, None, :, None] & ((xs >= left) & (xs < left + width))[:, None, None, :]
-    sign = game.noise.sign(c, 1, 1, dtype=delta.dtype)
-    return torch.where(inside, game.threat.reach * sign, delta)
+    down, across = (ys >= top) & (ys < top + height), (xs >= left) & (xs < left + width)
+    inside = down[:, :, None, :, None] & across[:, :, None, None, :]
+    value = torch.where(u[..., 2:] < 0.5, -game.threat.reach, game.threat.reach).to(delta.dtype)
+    return torch.where(inside, value[..., None, None], delta[:, None])
 
 
 def order(game: Game) -> int:
@@ -153,27 +165,28 @@ def bump_start(game: Game, c: int, h: int, w: int) -> Tensor:
     return delta * scale.view(-1, 1, 1, 1)
 
 
-def bump_proposal(game: Game, delta: Tensor, share: float) -> Tensor:
-    """Empty one window and spend its norm, with what is unspent, on a bump in another."""
+def bump_proposal(game: Game, delta: Tensor, k: Tensor, windows: Tensor) -> Tensor:
+    """Empty one window and spend its norm, with what is unspent, on a bump in another; every row is at the same query."""
     p = order(game)
     b, c, h, w = delta.shape
-    height, width = window(share, h, w, least=3 if min(h, w) >= 3 else 1)
-    height, width = min(h, height | 1), min(w, width | 1)
+    least = 3 if min(h, w) >= 3 else 1
+    height, width = (min(n, max(least, int(size)) | 1) for n, size in zip((h, w), windows[0, 0], strict=True))
     ys, xs = torch.arange(height, device=delta.device), torch.arange(width, device=delta.device)
     flat = delta.reshape(b, c, h * w)
+    u = game.noise.numbered(k, 5 + c)[:, 0]
     cells = []
-    for _ in range(2):
-        top, left = corner(game, height, width, h, w)
+    for i in (0, 2):
+        top, left = below(u[:, i : i + 1], h - height + 1), below(u[:, i + 1 : i + 2], w - width + 1)
         cells.append(((top + ys)[:, :, None] * w + (left + xs)[:, None, :]).flatten(1)[:, None].expand(-1, c, -1))
     pattern = bump(height, width, delta, p)
     turned = pattern.T if height == width else pattern
-    pattern = torch.where(game.noise.uniform(1, 1, dtype=delta.dtype) < 0.5, pattern.flatten(), turned.flatten())
+    pattern = torch.where(u[:, 4:5, None] < 0.5, pattern.flatten(), turned.flatten())
     old = flat.gather(2, cells[0])
     emptied = flat.scatter(2, cells[0], 0.0).scatter(2, cells[1], 0.0)
     total, left_over = (t.flatten(1).abs().pow(p).sum(1) for t in (flat, emptied))
     freed = (total - left_over) + (game.threat.reach**p - total).clamp_min(0)  # power p of the norm to spend
     each = (freed / c).clamp_min(0).sqrt() if p == 2 else freed.clamp_min(0)
-    new = pattern * game.noise.sign(c, 1, dtype=delta.dtype)
+    new = pattern * torch.where(u[:, 5:, None] < 0.5, -1.0, 1.0).to(delta.dtype)
     new = new + old / old.norm(p, dim=2, keepdim=True).clamp_min(1e-12)
     new = new / new.norm(p, dim=2, keepdim=True).clamp_min(1e-12) * each.view(-1, 1, 1)
     return emptied.scatter(2, cells[0], new).view(b, c, h, w)
