@@ -2,9 +2,9 @@
 
     python benchmarks/cascade.py benchmarks/cascade.json [--only AutoAttack] [--only Express] [NET ...]
 
-The first 100 test images of each net (benchmarks/cascade_nets.py trained them), in Linf and L2: AutoAttack in its standard
+The first 500 test images of each net (benchmarks/cascade_nets.py trained them), in Linf and L2: AutoAttack in its standard
 version with one seed, Express with three. Written down after each measurement, and what is written down already with
-the same settings is not measured again. Passes are counted by the game: all of a run divided by the 100 images, and those
+the same settings is not measured again. Passes are counted by the game: all of a run divided by the 500 images, and those
 of the rows that stand to the end.
 """
 
@@ -27,16 +27,18 @@ from saddlepoint.data import load
 from saddlepoint.models.zoo import SmallCNN
 
 REFERENCE = Path(__file__).parent.parent / "tests" / "reference" / "cases" / "fashion-robust.safetensors"
-IMAGES = 100
+IMAGES = 500
 SEEDS = {"AutoAttack": 1, "Express": 3}
 THREATS = {
     "fashion-trades": ("linf:0.1", "l2:1"),
-    "mnist-pgd": ("linf:0.2", "l2:2"),
-    "fashion-fgsm": ("linf:0.1", "l2:1"),
     "fashion-l2": ("linf:0.1", "l2:1.5"),
-    "fashion-robust": ("linf:0.1", "l2:1.5"),
-    "fashion-smooth": ("linf:0.1", "l2:1"),
     "mnist-noise": ("linf:0.1", "l2:1.5"),
+    "mnist-l2": ("linf:0.1", "l2:1.5"),
+    "fashion-noise": ("linf:0.05", "l2:0.75"),
+    "mnist-pgd": ("linf:0.2", "l2:2"),
+    "fashion-robust": ("linf:0.1", "l2:1.5"),
+    "fashion-fgsm": ("linf:0.1", "l2:1"),
+    "fashion-smooth": ("linf:0.1", "l2:1"),
 }
 
 

@@ -14,13 +14,14 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import costs
 from comparisons import beside_scipy, built_in, call, equal_queries, results
 
 import saddlepoint as sp
@@ -357,18 +358,8 @@ def index() -> str:
 
 def part(name: str) -> str:
     """What stands between the marks of a name."""
-    if name == "attacks":
-        return all_attacks("attacks/")
-    if name == "presets":
-        return presets()
-    if name == "universal":
-        return universal()
-    if name == "bench":
-        return benchmark()
-    if name == "published":
-        return published()
-    if name == "gallery":
-        return entries()
+    if name in PARTS:
+        return PARTS[name]()
     if name.startswith("audits/"):
         return audited(name.removeprefix("audits/"))
     if name == "nav":
@@ -383,6 +374,19 @@ def part(name: str) -> str:
         found = attrgetter(path)(import_module(module))
         return f'```python title="src/{module.replace(".", "/")}.py"\n{textwrap.dedent(inspect.getsource(found))}```'
     raise ValueError(f"No part is called {name!r}: see `part` for the names there are.")
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "attacks": lambda: all_attacks("attacks/"),
+    "presets": presets,
+    "universal": universal,
+    "bench": benchmark,
+    "published": published,
+    "gallery": entries,
+    "accelerated": costs.accelerated,
+    "agreement": costs.agreement,
+    "scale": costs.scale,
+}
 
 
 def filled(text: str) -> str:

@@ -18,6 +18,8 @@ from saddlepoint.ops.losses import of_class, without
 from saddlepoint.ops.search import best_feature, best_pair
 from saddlepoint.threats import L0
 
+SATURATED = 0.01  # of a step: with less room than that a feature is at its bound
+
 
 @record
 class JSMA(Attack):
@@ -110,9 +112,9 @@ class JSMA(Attack):
         low, high = game.model.bounds
         theta = self.theta * (high - low)
         x, at = game.x.flatten(1), x_adv.flatten(1)
-        room = (high - at if theta > 0 else at - low).clamp_max(abs(theta))
-        reach = room if self.weighted else abs(theta)
-        alpha, beta, free = alpha * reach, beta * reach, room > 0
+        room = high - at if theta > 0 else at - low
+        reach = room.clamp_max(abs(theta)) if self.weighted else abs(theta)
+        alpha, beta, free = alpha * reach, beta * reach, room > SATURATED * abs(theta)
         budget = self.features * self.groups(x.shape[1])
         going, needed = torch.ones_like(gap, dtype=torch.bool), torch.full_like(gap, torch.inf)
         for used in range(self.reuse):
