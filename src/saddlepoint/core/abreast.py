@@ -15,7 +15,7 @@ from saddlepoint.core.attack import Rows
 if TYPE_CHECKING:
     from saddlepoint.core.game import Game
 
-FULL = 128  # rows; fuller passes cost no less a row
+FULL = 128  # rows: on a CPU fuller passes cost no less a row, and beyond the cache more
 SUMS = ("queries", "gradients", "blank")
 ALARMS = ("won", "crossed", "spent", "nonfinite")
 

@@ -83,6 +83,7 @@ class Game:
     ) -> None:
         self.model, self.given, self.threat = model, threat, threat
         self.seeks, self.stop, self.limit, self.chunk, self.judged = seeks, stop, queries, chunk, judged
+        self.full = min(chunk, FULL) if x.device.type == "cpu" else chunk
         self.levels = levels
         self.access = Access.GRADIENTS
         self.demand = 0.0
@@ -183,7 +184,7 @@ class Game:
     @property
     def room(self) -> int:
         """Candidates a row that may be looked at together before a pass is full."""
-        return max(1, min(FULL, self.chunk) // len(self.index))
+        return max(1, self.full // max(1, len(self.index)))
 
     def ahead(
         self, theta: Float[Tensor, "b m *theta"], *, below: Column, most: Int[Tensor, " b"]
@@ -319,10 +320,8 @@ class Game:
         """
         first = 0
         while first < searches:
-            room = (
-                min(FULL, self.chunk) // max(1, len(self.index)) if independent and self.limit is None and self.judged else 1
-            )
-            count = max(1, min(searches - first, room))
+            alone = not independent or self.limit is not None or not self.judged
+            count = 1 if alone else min(searches - first, self.room)
             with Abreast(self, first, count), suppress(Settled):
                 yield from search()
             if self._settle(self.live) is None:
@@ -457,7 +456,8 @@ class Game:
         flat = theta.flatten(0, 1) if population else theta
         chosen = self._charge(b, m, where)
         rows = torch.arange(b, device=theta.device).repeat_interleave(m)
-        parts = (torch.arange(b * m, device=theta.device) if chosen is None else chosen).split(self.chunk)
+        size = self.full if population else self.chunk
+        parts = (torch.arange(b * m, device=theta.device) if chosen is None else chosen).split(size)
         answers = []
         for part in parts:
             whole = chosen is None and len(part) == b == b * m
