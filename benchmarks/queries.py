@@ -123,7 +123,7 @@ FAMILIES = {
     "Square linf": square(inf, linf),
     "Square l2": square(2, l2),
     "SPSA linf": Family(inf, linf, lambda queries: A.SPSA(steps=max(1, queries // 129)), spsa),
-    "ZOO l2": Family(2, nearest, lambda queries: A.ZOO(searches=1), lambda _: COORDINATES),
+    "ZOO l2": Family(2, nearest, lambda queries: A.ZOO(coordinates=32), lambda _: COORDINATES),
     "SimBA l2": Family(2, l2, lambda queries: A.SimBA(steps=queries), lambda _: SIMPLE, 2001, probabilities=True),
     "HopSkipJump l2": Family(2, nearest, lambda queries: A.HopSkipJump(steps=queries), lambda _: HOP),
     "SignOPT l2": Family(2, nearest, lambda queries: A.SignOPT(steps=queries), lambda _: SIGN),

@@ -71,6 +71,18 @@ def spent(run: dict[str, Any]) -> float:
     return float(run["forwards"] + run["backwards"])
 
 
+def profiles() -> str:
+    """Shares of an attack's time."""
+    found = report("profiles")
+    if found is None:
+        return "Not measured yet: `python benchmarks/profiles.py benchmarks/profiles.json`."
+    parts = list(next(iter(found["rows"].values())))
+    lines = [f"| attack | network | images | {' | '.join(parts)} |", "|---" * (3 + len(parts)) + "|"]
+    for key, row in found["rows"].items():
+        lines.append(f"| {' | '.join([*key.split(' / '), *(f'{row[part]:.0%}' for part in parts)])} |")
+    return "\n".join([*lines, "", made(found)])
+
+
 def scale() -> str:
     """How memory and time grow with examples, and time with the rows a batch."""
     found = report("scale")

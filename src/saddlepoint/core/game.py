@@ -183,30 +183,39 @@ class Game:
 
     @property
     def room(self) -> int:
-        """Candidates a row that may be looked at together before a pass is full."""
-        return max(1, self.full // max(1, len(self.index)))
+        """Candidates a row that may be looked at together before a pass is full; one where every question has its price."""
+        free = self.limit is None and self.model.access is Access.GRADIENTS
+        return max(1, self.full // max(1, len(self.index))) if free else 1
 
     def ahead(
-        self, theta: Float[Tensor, "b m *theta"], *, below: Column, most: Int[Tensor, " b"]
+        self, theta: Float[Tensor, "b m *theta"], *, below: Column | None = None, most: Int[Tensor, " b"] | None = None
     ) -> tuple[Column, Int[Tensor, " b"], Int[Tensor, " b"]]:
         """The first of a row's m candidates whose margin is below the row's bound, in one pass.
 
         As if asked one after the other, and no further than that one, nor further than `most` or the limit of queries: what
-        lies beyond is neither judged nor counted. Returns its margin (infinity if there is none), its place, and how many
-        candidates count.
+        lies beyond is not judged, and counted as a pass but not as a query. Returns its margin (infinity if there is none),
+        its place, and how many candidates count. Without a bound the first win ends it where rows leave when they have won;
+        an attack that sees labels has margins of -1 and 1.
         """
-        self._permit(Access.SCORES)
         b, m = theta.shape[:2]
+        if below is None:
+            below = torch.full_like(self.live.key, 0.0 if self.leaves_when_won else -torch.inf)
+        most = torch.full_like(self.live.queries, m) if most is None else most
         of = torch.arange(b, device=theta.device).repeat_interleave(m)
-        flat, x, scale = theta.flatten(0, 1), self.live.x[of], self.live.scale[of]
+        flat, x, goal = theta.flatten(0, 1), self.live.x[of], self.goal.select(of)
         x_adv = self._input(x, flat, None)
         self.forwards += b * m
-        answer = checked_logits(self.model.logits, x_adv)
-        answer = answer / scale[:, None] if self.judged else answer
+        if self.access <= Access.LABELS:
+            answer = checked_answers(self.model, x_adv)
+            broken = answer < 0
+            margin = torch.where(goal.reached(answer) & ~broken, -1.0, 1.0).to(x.dtype)
+        else:
+            answer = checked_logits(self.model.logits, x_adv)
+            answer = answer / self.live.scale[of, None] if self.judged else answer
+            margin, broken = goal.margin(answer), unanswered(answer)
         places = torch.arange(m, device=of.device)
         allowed = most if self.limit is None else most.minimum(self.limit - self.live.queries)
-        goal = self.goal.select(of)
-        margin = goal.margin(answer).view(b, m).masked_fill(places >= allowed[:, None], torch.inf)
+        margin = margin.view(b, m).masked_fill(places >= allowed[:, None], torch.inf)
         better = margin < below[:, None]
         first = better.int().argmax(1)
         used = torch.where(better.any(1), first + 1, allowed.clamp(0, m))
@@ -215,9 +224,8 @@ class Game:
             if self.limit is not None:
                 self.live.spent = self.live.queries >= self.limit
             asked = (places < used[:, None]).flatten().nonzero().squeeze(1)
-            verdict = self.verdict.select(of[asked])
-            answer = answer[asked]
-            self._judge(verdict, of[asked], x[asked], x_adv[asked], flat[asked], answer, unanswered(answer))
+            mine = of[asked]
+            self._judge(self.verdict.select(mine), mine, x[asked], x_adv[asked], flat[asked], answer[asked], broken[asked])
         found = margin.gather(1, first[:, None]).squeeze(1)
         return torch.where(better.any(1), found, torch.inf), first, used
 
@@ -320,8 +328,7 @@ class Game:
         """
         first = 0
         while first < searches:
-            alone = not independent or self.limit is not None or not self.judged
-            count = 1 if alone else min(searches - first, self.room)
+            count = min(searches - first, self.room) if independent and self.judged else 1
             with Abreast(self, first, count), suppress(Settled):
                 yield from search()
             if self._settle(self.live) is None:

@@ -35,7 +35,6 @@ class GridSearch(Attack):
 
     Attributes:
         points: number of values of each parameter, evenly spaced over its limits; one number a parameter.
-        population: candidates put to the model at once.
 
     Deviations: the paper keeps the candidate of the highest loss among those that win; here a row leaves at its first win,
     so that labels are all the attack needs to see.
@@ -48,7 +47,6 @@ class GridSearch(Attack):
     slack: ClassVar = 1.0001
     paper: ClassVar = SPATIAL
     points: tuple[Count, ...] = (31, 5, 5)
-    population: Count = 16
 
     @field_validator("points")
     @classmethod
@@ -70,6 +68,9 @@ class GridSearch(Attack):
         axes = [torch.linspace(-1, 1, n, dtype=game.x.dtype) if n > 1 else game.x.new_zeros(1).cpu() for n in self.points]
         grid = torch.cartesian_prod(*axes).view(-1, len(axes)).to(game.x.device) * game.threat.reach
         grid = grid[grid.abs().sum(1).argsort(descending=True, stable=True)]
-        for some in grid.view(-1, *shape).split(self.population):
-            game.wins(some.expand(len(game.x), *some.shape), population=True)
+        grid, k = grid.view(-1, *shape), 0
+        while k < len(grid):
+            some = grid[k : k + game.room]
+            game.ahead(some.expand(len(game.x), *some.shape))
+            k += len(some)
             yield Rows()
