@@ -101,3 +101,49 @@ def scale() -> str:
     for batch, row in found["batches"].items():
         lines.append(f"| {batch} | {row['ours']:.0f} | {row['by_hand']:.0f} | {row['ratio']:.2f} |")
     return "\n".join([*lines, "", made(found)])
+
+
+WHY = {
+    "pgd-digits": "23 forward and 21 backward passes against 40 and 40, and a pass of few rows costs more a row",
+    "pgd-digits-0.3": "6.1 forward and 4.1 backward passes against 40 and 40, the last of them of few rows: at most 8.4 "
+    "times less if a backward pass is worth two forward ones",
+    "pgd-robust": "it is the loop written by hand that ART is not further away from",
+    "pgd-floor": "43 forward passes against 40, and every iterate judged and the best kept: see where the time goes",
+    "apgd-t-100": "the passes are as many, and nearly nine tenths of the time; the rest keeps the best point of every row",
+    "apgd-t-10": "the passes are as many; what is saved is what a pass of six rows costs above one of fifty",
+    "square-100": "as many queries, and seven tenths of the time are the network's",
+    "square-10": "more passes (708 against 463) at a lower price; the network, small as it is, has six tenths of the time",
+    "square-robust-10": "as for ten digits: more passes at a lower price",
+    "autoattack-digits": "with two of three seeds one image withstands the first stage and is searched toward nine classes "
+    "in 100 steps each; torchattacks takes 10",
+    "autoattack-fashion-robust": "nearly all passes are Square's, on the rows that stand to the end, and both have as many",
+    "cw-9x1000": "20 images; of 200 the median is within 0.2 % (the attack's page)",
+    "jsma": "13 forward and 22 backward passes against 88 and 203; the search for pairs has a quarter of the time",
+    "jsma-pairs": "36 forward and 68 backward passes against 68 and 335; the network has two thirds of the time",
+    "fmn": "the projection is exact, where the loop by hand scales and clips; the median is DDN's but for 0.02 %",
+    "one-pixel-evolution": "the queries are the same by design, and they are all there is",
+    "hop-skip-jump": "the queries are the same but for half a percent, and the network has four fifths of the time",
+    "boundary-10": "5040 queries against 5570, and the network has most of the time",
+    "boundary-30": "5040 queries against 5580, and the network has most of the time",
+    "universal": "24 forward and 10 backward passes against 93 and 421; the rest of ART's time is one image at a time",
+    "spatial-digits": "3.5 forward passes, two of them the look at the clean image and the re-check, against 12",
+    "training": "it is as fast as the loop by hand, from which ART's trainer is not further away",
+    "training-free": "4 forward and 4 backward passes an image against 10 and 8",
+}
+"""Why a bar does not hold, by case: a count or a profile."""
+
+
+def missed() -> str:
+    """The bars that do not hold, with what was found and the reason."""
+    found = report("bench")
+    if found is None:
+        return "Not measured yet: `make bench`."
+    lines = ["| case | asked | found | why |", "|---|---|---|---|"]
+    for name, entry in found["cases"].items():
+        bars = [bar for bar in entry["bars"] if bar["holds"] is False]
+        if bars:
+            asks, values = (" and ".join(str(bar[key]) for bar in bars) for key in ("asks", "found"))
+            lines.append(f"| `{name}` | {asks} | {values} | {WHY[name]} |")
+    held = sum(bar["holds"] is True for entry in found["cases"].values() for bar in entry["bars"])
+    total = sum(len(entry["bars"]) for entry in found["cases"].values())
+    return "\n".join([f"{held} of {total} bars hold.", "", *lines])

@@ -385,6 +385,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "gallery": entries,
     "accelerated": costs.accelerated,
     "agreement": costs.agreement,
+    "missed": costs.missed,
     "profiles": costs.profiles,
     "scale": costs.scale,
 }

@@ -12,9 +12,7 @@ import pytest
 
 REPORT = json.loads((Path(__file__).parents[2] / "benchmarks" / "queries.json").read_text())
 ROWS: dict[str, Any] = {key: row for key, row in REPORT["rows"].items() if "error" not in row}
-WEAKER: dict[str, str] = {
-    "Square l2 / digits / torchattacks": "22, 21 and 24 of 50 against 24, its seed being fixed; 46 against 43 % of 200",
-}
+WEAKER: dict[str, str] = {}
 """Where ours is below a library by more than the tolerance, and why."""
 
 
@@ -29,4 +27,5 @@ def test_no_weaker_at_equal_queries(key: str) -> None:
 
 @pytest.mark.parametrize("key", ROWS)
 def test_no_query_more(key: str) -> None:
-    assert ROWS[key]["ours"]["queries"] <= ROWS[key]["budget"] + 1  # the re-check of what was found
+    row = ROWS[key]  # a budget that is what the library spent differs from seed to seed, and is the last one's here
+    assert row["ours"]["queries"] <= max(row["budget"], row["theirs"]["queries"]) + 1  # the re-check of what was found
