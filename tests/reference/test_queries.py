@@ -1,7 +1,7 @@
 """By answers alone, each attack is as strong as the libraries' at equal queries (`python benchmarks/queries.py`).
 
 Three networks, 50 images, means over three seeds. The tolerances are what luck does to such a mean: one success in 50, one
-percent of a median.
+percent of a median, three for walks by answers alone, whose medians differ by up to a tenth from seed to seed.
 """
 
 import json
@@ -21,7 +21,8 @@ def test_no_weaker_at_equal_queries(key: str) -> None:
     ours, theirs = ROWS[key]["ours"], ROWS[key]["theirs"]
     weaker = ours["success"] < theirs["success"] - 0.02
     if theirs["median"] is not None and key.split()[1] == "l2" and theirs["success"] > 0.99:
-        weaker |= ours["median"] is None or ours["median"] > 1.01 * theirs["median"]
+        luck = 1.03 if key.startswith(("HopSkipJump", "SignOPT", "Boundary")) else 1.01
+        weaker |= ours["median"] is None or ours["median"] > luck * theirs["median"]
     assert weaker == (key in WEAKER), f"{ours['success']}, {ours['median']} against {theirs['success']}, {theirs['median']}"
 
 
