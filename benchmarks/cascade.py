@@ -99,7 +99,8 @@ def main() -> None:
                 attack = registry("attack").classes[label]()
                 for seed in range(SEEDS[label]):
                     done = json.loads(options.out.read_text())["nets"] if options.out.exists() else {}
-                    known = done.get(name, {}).get(threat, {}).get(label, {})
+                    rows = done.get(name, {}).get(threat, {})
+                    known = rows.get(label, {}) if rows.get("images") == IMAGES else {}
                     if known.get("attack") == to_config(attack) and str(seed) in known:
                         continue
                     run = measure(name, threat, attack, seed)
@@ -108,9 +109,12 @@ def main() -> None:
 
 
 def save(out: Path, name: str, threat: str, label: str, attack: sp.Attack, seed: int, run: dict[str, Any]) -> None:
-    """Put one run into the report; runs with other settings leave."""
+    """Put one run into the report; runs with other settings or on other images leave."""
     done = json.loads(out.read_text())["nets"] if out.exists() else {}
     rows = done.setdefault(name, {}).setdefault(threat, {})
+    if rows.get("images") != IMAGES:
+        rows.clear()
+        rows["images"] = IMAGES
     if rows.get(label, {}).get("attack") != to_config(attack):
         rows[label] = {"attack": to_config(attack)}
     rows[label][str(seed)] = run
@@ -118,7 +122,6 @@ def save(out: Path, name: str, threat: str, label: str, attack: sp.Attack, seed:
     report = {
         "command": "python benchmarks/cascade.py benchmarks/cascade.json",
         "versions": {"saddlepoint": sp.__version__, "torch": torch.__version__},
-        "images": f"the first {IMAGES} of each test split",
         "nets": {k: done[k] for k in THREATS if k in done},
     }
     out.write_text(json.dumps(report, indent=1) + "\n")

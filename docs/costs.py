@@ -41,9 +41,9 @@ def agreement() -> str:
     if found is None:
         return "Not measured yet: `python benchmarks/cascade.py benchmarks/cascade.json`."
     lines = [
-        "| network | threat | AutoAttack leaves | Express leaves, seed by seed | its share of the passes "
+        "| network | threat | images | AutoAttack leaves | Express leaves, seed by seed | its share of the passes "
         "| broken by AutoAttack only | by Express only |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for net, threats in found["nets"].items():
         for threat, row in threats.items():
@@ -61,9 +61,9 @@ def agreement() -> str:
                 for label in runs
             ]
             share = f"{passes['Express'] / passes['AutoAttack']:.1%}"
-            cells = [f"`{net}`", threat, left["AutoAttack"], left["Express"], share, *alone]
+            cells = [f"`{net}`", threat, str(row["images"]), left["AutoAttack"], left["Express"], share, *alone]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"Of {found['images']}. {made(found)}"])
+    return "\n".join([*lines, "", f"The images are the first of each test split. {made(found)}"])
 
 
 def spent(run: dict[str, Any]) -> float:

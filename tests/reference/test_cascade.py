@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 REPORT = json.loads((Path(__file__).parents[2] / "benchmarks" / "cascade.json").read_text())
-ROWS = {(net, threat): row for net, threats in REPORT["nets"].items() for threat, row in threats.items()}
+ROWS = {
+    (net, threat): row for net, threats in REPORT["nets"].items() for threat, row in threats.items() if row["images"] == 500
+}
 WEAKER: dict[tuple[str, str], str] = {}
 """Where Express leaves more than one example more, and why."""
 
@@ -35,5 +37,5 @@ def test_for_a_tenth_of_the_passes(key: tuple[str, str]) -> None:
 
 
 def test_four_kinds_of_networks_agree_in_both_norms() -> None:
-    agree = [net for net, threats in REPORT["nets"].items() if not any((net, threat) in WEAKER for threat in threats)]
+    agree = {net for net, _ in ROWS} - {net for net, _ in WEAKER}
     assert len(agree) >= 4
