@@ -23,6 +23,7 @@ from saddlepoint.models.zoo import SmallCNN
 
 NETS = Path(__file__).parent / "nets"
 CLASSES = 10
+BOUNDS = (0.0, 1.0)
 
 
 class First:
@@ -80,18 +81,18 @@ def by_loss(
     return fit
 
 
-def trades(eps: float, beta: float, steps: int) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+def trades(threat: sp.Threat, beta: float, steps: int) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
     """The loss of Zhang et al. (2019): the clean loss, and how far an attack can move the answer."""
 
     def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         clean = net(x).log_softmax(1)
-        moved = x + 0.001 * torch.randn_like(x)
+        change = 0.001 * torch.randn_like(x)
         for _ in range(steps):
-            moved.requires_grad_()
-            away = kl_div(net(moved).log_softmax(1), clean.detach(), reduction="sum", log_target=True)
-            moved = moved.detach() + eps / 2 * torch.autograd.grad(away, moved)[0].sign()
-            moved = moved.clamp(x - eps, x + eps).clamp(0, 1)
-        away = kl_div(net(moved).log_softmax(1), clean, reduction="batchmean", log_target=True)
+            change.requires_grad_()
+            away = -kl_div(net(x + change).log_softmax(1), clean.detach(), reduction="sum", log_target=True)
+            downhill = threat.steepest(x, change, torch.autograd.grad(away, change)[0], BOUNDS)
+            change = threat.project(x, change.detach() + threat.reach / 2 * downhill, BOUNDS)
+        away = kl_div(net(x + change).log_softmax(1), clean, reduction="batchmean", log_target=True)
         return cross_entropy(clean, y) + beta * away
 
     return loss
@@ -102,6 +103,18 @@ def noisy(sigma: float) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
     return lambda net, x, y: cross_entropy(net(x + sigma * torch.randn_like(x)), y)
 
 
+def sloped(weight: float) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    """Cross entropy, and a penalty on its slope in the input (Drucker and LeCun, 1992)."""
+
+    def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        x = x.clone().requires_grad_()
+        value = cross_entropy(net(x), y, reduction="sum")
+        (slope,) = torch.autograd.grad(value, x, create_graph=True)
+        return value / len(x) + weight * slope.flatten(1).square().sum(1).mean()
+
+    return loss
+
+
 def report(epoch: int, loss: float) -> None:
     """One line an epoch."""
     print(epoch, f"{loss:.3f}", flush=True)
@@ -110,13 +123,15 @@ def report(epoch: int, loss: float) -> None:
 PGD = sp.attacks.PGD
 MAKE: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], None]]] = {
     "mnist-pgd": (small, by_attack("mnist-5k", 4000, 15, PGD(steps=7), sp.Linf(0.2), 6)),
-    "fashion-trades": (small, by_loss("fashion-mnist", 10_000, 6, trades(0.1, 6.0, 4))),
+    "fashion-trades": (small, by_loss("fashion-mnist", 10_000, 6, trades(sp.Linf(0.1), 6.0, 4))),
     "fashion-l2": (small, by_attack("fashion-mnist", 10_000, 7, PGD(steps=5), sp.L2(1.5))),
     "fashion-fgsm": (small, by_attack("fashion-mnist", 10_000, 10, PGD(steps=1, step_size=0.125), sp.Linf(0.1))),
     "fashion-smooth": (smooth, by_attack("fashion-mnist", 6000, 6, PGD(steps=4), sp.Linf(0.1))),
     "mnist-noise": (small, by_loss("mnist-5k", 4000, 15, noisy(0.5))),
     "mnist-l2": (small, by_attack("mnist-5k", 4000, 12, PGD(steps=5), sp.L2(2.0), 4)),
     "fashion-noise": (small, by_loss("fashion-mnist", 10_000, 6, noisy(0.3))),
+    "fashion-trades-l2": (small, by_loss("fashion-mnist", 10_000, 6, trades(sp.L2(1.5), 6.0, 4))),
+    "fashion-slope": (small, by_loss("fashion-mnist", 10_000, 6, sloped(0.1))),
 }
 
 
