@@ -160,7 +160,7 @@ def example(cls: type[Attack]) -> str:
 import torch
 
 import saddlepoint as sp
-from saddlepoint.auditing import trained
+from saddlepoint.subjects import trained
 from saddlepoint.data import load, picked
 
 model, _ = trained(sp.Trainer(epochs=8), load("digits", "train"), torch.device("cpu"))

@@ -6,7 +6,7 @@ python examples/adaptive_attack.py
 import torch
 
 import saddlepoint as sp
-from saddlepoint.auditing import trained
+from saddlepoint.subjects import trained
 from saddlepoint.core.game import Stop
 from saddlepoint.data import load
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from saddlepoint import data as data_sets
-from saddlepoint.auditing import resolve_or_train
 from saddlepoint.cli import show
 from saddlepoint.core.model import Model
 from saddlepoint.data.dataset import DataSet
 from saddlepoint.models.train import as_device
+from saddlepoint.subjects import resolve_or_train
 from saddlepoint.theory import rubbish as noisy
 from saddlepoint.theory.trace import trace as along
 

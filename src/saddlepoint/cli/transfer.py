@@ -8,7 +8,6 @@ from torch import nn
 
 from saddlepoint import data as data_sets
 from saddlepoint.attacks.transfer import tables
-from saddlepoint.auditing import resolve_or_train
 from saddlepoint.cli import show
 from saddlepoint.cli.work import make_attack
 from saddlepoint.core.errors import InputError
@@ -17,6 +16,7 @@ from saddlepoint.data.dataset import DataSet
 from saddlepoint.models.resolve import ZOO, is_address, resolve
 from saddlepoint.models.torch import TorchModel
 from saddlepoint.models.train import Trainer, as_device
+from saddlepoint.subjects import resolve_or_train
 
 KINDS = ("models", "halves", "sources", "confidence")
 

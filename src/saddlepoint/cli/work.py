@@ -18,7 +18,6 @@ from torch import Tensor
 import saddlepoint
 from saddlepoint import data as data_sets
 from saddlepoint.attacks.learned.perturbation import Perturbation
-from saddlepoint.auditing import resolve_or_train
 from saddlepoint.bench import CASES as BENCH
 from saddlepoint.core.attack import Attack, LearnedAttack, Seeks
 from saddlepoint.core.config import from_config, parsed, to_config
@@ -37,6 +36,7 @@ from saddlepoint.models.accelerated import MEANS, Accelerated
 from saddlepoint.models.resolve import ZOO, resolve
 from saddlepoint.models.train import Trainer, as_device, save_weights, seeded
 from saddlepoint.papers import PAPERS
+from saddlepoint.subjects import resolve_or_train
 
 
 @dataclass(frozen=True)

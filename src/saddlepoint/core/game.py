@@ -15,32 +15,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saddlepoint.core.abreast import FULL, Abreast, Lanes
+from saddlepoint.core.abreast import FULL, Abreast
 from saddlepoint.core.answers import checked_answers, checked_logits, natural_scale
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.errors import AccessError, InputError, ModelError, out_of_memory
 from saddlepoint.core.goal import Goal, Targeted, Untargeted
 from saddlepoint.core.model import Access, Model
 from saddlepoint.core.noise import Noise
+from saddlepoint.core.table import Column, Table
 from saddlepoint.core.threat import Threat
 from saddlepoint.ops.grid import rounded
 from saddlepoint.ops.losses import unanswered, without
 from saddlepoint.ops.norms import expand_as
 
 Candidates = Float[Tensor, "b *theta"]
-Column = Float[Tensor, " b"]
-
-LEDGER = {
-    "won": torch.bool,  # an admissible candidate reached the goal
-    "crossed": torch.bool,  # a candidate of this stage reached it, admissible or not
-    "spent": torch.bool,  # may ask no more
-    "retired": torch.bool,  # the attack gave the row up for this stage
-    "nonfinite": torch.bool,  # the model answered NaN or infinity
-    "queries": torch.int64,
-    "gradients": torch.int64,
-    "blank": torch.int64,  # gradients that were exactly zero
-}
-"""What the game writes down of every row, beside its best candidate and that candidate's key."""
 
 
 class Stop(Enum):
@@ -54,16 +42,8 @@ class Settled(Exception):
     """Thrown into a stage when its last row has left."""
 
 
-class Game:
-    """One batch in play.
-
-    Attributes of the rows in play, always in step with what an attack yields:
-        x: (b, *shape) clean inputs.
-        goal: what the attack pursues.
-        verdict: what counts; the same, unless a stage was told to pursue something narrower.
-        noise: randomness keyed by example.
-        clean_logits: (b, k) logits of `x`.
-    """
+class Game(Table):
+    """One batch in play."""
 
     def __init__(
         self,
@@ -81,33 +61,20 @@ class Game:
         starts: Tensor | None = None,
         levels: int | None = None,
     ) -> None:
+        super().__init__(x, goal, threat, noise, starts, judged, leaves_when_won=stop is Stop.FIRST_WIN)
         self.model, self.given, self.threat = model, threat, threat
-        self.seeks, self.stop, self.limit, self.chunk, self.judged = seeks, stop, queries, chunk, judged
+        self.seeks, self.limit, self.chunk, self.levels = seeks, queries, chunk, levels
         self.full = min(chunk, FULL) if x.device.type == "cpu" else chunk
-        self.levels = levels
         self.access = Access.GRADIENTS
         self.demand = 0.0
         self.answer: Tensor | None = None
         self.forwards = self.backwards = 0
-        self._goal, self._aim, self._noise = goal, goal, noise
         self._played: Counter[str] = Counter()
         self._asked: Tensor | None = None
-        self.lanes: Lanes | None = None
-        columns = {name: torch.zeros(len(x), dtype=kind, device=x.device) for name, kind in LEDGER.items()}
-        key = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
-        theta = threat.zero(x) if threat.parametric else None
-        self.all = Rows(x=x, starts=starts, best=x.clone() if judged else x, theta=theta, key=key, **columns)
-        self.live, self.index = self.all, torch.arange(len(x), device=x.device)
-        self.goal, self.verdict, self.noise = goal, goal, noise
         if judged or goal.needs > Access.LABELS:
             self._look()
 
     # -- what an attack reads ------------------------------------------------------------------------------------
-
-    @property
-    def x(self) -> Tensor:
-        """(b, *shape) clean inputs of the rows in play."""
-        return self.live.x
 
     @property
     def clean_logits(self) -> Float[Tensor, "b k"]:
@@ -115,26 +82,6 @@ class Game:
         if "logits" not in self.live.__dict__:
             self._look()
         return self.live.logits / self.live.scale[:, None]
-
-    @property
-    def scale(self) -> Column:
-        """(b,) what the model's own logits were divided by."""
-        return self.live.scale
-
-    @property
-    def starts(self) -> Tensor | None:
-        """(b, *shape) inputs that reach the goal already, for attacks that walk in from outside; None if none are known."""
-        return self.live.starts
-
-    @property
-    def found(self) -> Bool[Tensor, " b"]:
-        """Rows with a candidate that reached the goal in this stage, inside the radius or not."""
-        return self.live.crossed
-
-    @property
-    def best(self) -> Float[Tensor, "b *shape"]:
-        """The best candidate so far, x itself where there is none."""
-        return self.live.best
 
     def start(self, random: bool) -> Candidates:
         """Where the search begins: no change, or a random point of the set."""
@@ -276,10 +223,6 @@ class Game:
         else:
             self.logits(theta.detach())
 
-    def retire(self, rows: Bool[Tensor, " b"]) -> None:
-        """Say that these rows can gain no more: they leave this stage of the game at the next yield."""
-        self.live.retired = self.live.retired | rows
-
     def insist(self, confidence: float) -> None:
         """Count only candidates that win by `confidence`, in the model's own logits."""
         self.demand = confidence
@@ -292,7 +235,7 @@ class Game:
         try:
             rows = next(run)
             while True:
-                kept = self._settle(rows)
+                kept = self.settle(rows)
                 rows = run.send(kept) if kept is not None else run.throw(Settled())
         except (StopIteration, Settled):
             return
@@ -315,7 +258,7 @@ class Game:
             pass
         finally:
             self.threat, self.access, self.demand, self._aim = before
-            self._deal(f"after {self._played.total()}")
+            self.deal(f"after {self._played.total()}")
         if not len(self.index):
             raise Settled  # an attack around this one has nobody left to play with either
 
@@ -331,27 +274,16 @@ class Game:
             count = min(searches - first, self.room) if independent and self.judged else 1
             with Abreast(self, first, count), suppress(Settled):
                 yield from search()
-            if self._settle(self.live) is None:
+            if self.settle(self.live) is None:
                 raise Settled
             first += count
-
-    @property
-    def turn(self) -> Int[Tensor, " b"]:
-        """(b,) which of the searches that are played abreast each row is in."""
-        assert self.lanes is not None, "only a search that `abreast` plays has a turn"
-        return self.lanes.turn[self.index]
-
-    @property
-    def leaves_when_won(self) -> bool:
-        """Whether a row that has won plays on."""
-        return self.stop is Stop.FIRST_WIN
 
     def _enter(self, attack: Attack) -> None:
         name = type(attack).__name__
         # Named after the attack and how often it has played: alone or as a part, its first stage draws the same numbers,
         # so a cascade breaks whatever its parts break.
         self._played[repr(attack)] += 1
-        self._deal(f"{attack!r} {self._played[repr(attack)]}")
+        self.deal(f"{attack!r} {self._played[repr(attack)]}")
         self.model.require(attack.access, name, "Use one that needs less: Square (scores) or HopSkipJump (labels).")
         if not isinstance(self.given, attack.threats):
             known = ", ".join(t.__name__ for t in attack.threats)
@@ -375,49 +307,6 @@ class Game:
         if "logits" not in self.all.__dict__:
             self._look()
         return Targeted(without(self.all.logits, goal.y).topk(rank + 1, dim=1).indices[:, rank])
-
-    def _deal(self, stream: str) -> None:
-        """Put all undecided rows back into play, with the noise of a new stage."""
-        self.write_back()
-        self.all.retired, self.all.crossed = torch.zeros_like(self.all.retired), torch.zeros_like(self.all.crossed)
-        done = self.all.spent
-        if self.leaves_when_won:
-            done = done | self.all.won
-        if self.judged:
-            done = done | self.all.already | self.all.broken
-        self.index = (~done).nonzero().squeeze(1)
-        everybody = len(self.index) == len(done)
-        self.live = self.all if everybody else self.all.select(self.index)
-        self.verdict = self._goal if everybody else self._goal.select(self.index)
-        self.goal = self.verdict if self._aim is self._goal else self._aim.select(self.index)
-        self.noise = self._noise.select(self.index).fork(stream)
-
-    def write_back(self) -> None:
-        """What the rows in play have found, on the table of all."""
-        if self.live is self.all:
-            return
-        for name in ("best", "theta", "key", *LEDGER):
-            column = getattr(self.all, name)
-            if column is not None:
-                column[self.index] = getattr(self.live, name)
-
-    def _settle(self, rows: Rows) -> Rows | None:
-        """Let rows leave; None when nobody is left."""
-        leave = self.live.retired | self.live.spent
-        if self.leaves_when_won and self.live.won.any():
-            leave = leave | self.live.won
-            if self.lanes is not None:
-                self.write_back()
-                leave = leave | ~self.lanes.counting(self.all.won)[self.index]
-        if not leave.any():
-            return rows
-        stay = (~leave).nonzero().squeeze(1)
-        self.write_back()
-        self.index = self.index[stay]
-        self.live, self.noise, same = self.live.select(stay), self.noise.select(stay), self.goal is self.verdict
-        self.verdict = self.verdict.select(stay)
-        self.goal = self.verdict if same else self.goal.select(stay)
-        return rows.select(stay) if len(stay) else None
 
     # -- counting and judging ------------------------------------------------------------------------------------
 
@@ -557,25 +446,9 @@ class Game:
         of, x, x_adv, theta, margin = of[pick], x[pick], x_adv[pick], theta[pick], margin[pick]
         inside = self.given.contains(x, x_adv, theta)
         if self.seeks is Seeks.MINIMUM:
-            self._keep(of, x_adv, theta, self.given.size(x, x_adv, theta), inside)
+            self.keep(of, x_adv, theta, self.given.size(x, x_adv, theta), inside)
         else:
-            self._keep(of, x_adv, theta, torch.where(inside, margin, torch.inf), inside & (margin < 0))
-
-    def _keep(self, of: Int[Tensor, " f"], x_adv: Tensor, theta: Tensor, key: Column, won: Bool[Tensor, " f"]) -> None:
-        """Keep candidates with a key below their row's; among equals the first, whatever the order of writes."""
-        live = self.live
-        lowest = live.key.scatter_reduce(0, of, key, "amin")
-        better = ((key == lowest[of]) & (key < live.key[of])).nonzero().squeeze(1)
-        if not len(better):
-            return
-        first = torch.full_like(live.queries, len(of)).scatter_reduce(0, of[better], better, "amin")
-        better = better[first[of[better]] == better]
-        target = of[better]
-        live.key = lowest
-        live.best = live.best.index_put((target,), x_adv[better])
-        if live.theta is not None:
-            live.theta = live.theta.index_put((target,), theta[better])
-        live.won = live.won.index_put((target,), live.won[target] | won[better])
+            self.keep(of, x_adv, theta, torch.where(inside, margin, torch.inf), inside & (margin < 0))
 
     @torch.no_grad()
     def verify(self) -> tuple[Tensor, Bool[Tensor, " n"], Int[Tensor, " n"]]:

@@ -45,7 +45,7 @@ class Workshop:
         return self.data.digest()
 
     def plain(self) -> nn.Module:
-        """An undefended network, the same as `saddlepoint.auditing.trained` makes of the data."""
+        """An undefended network, the same as `saddlepoint.subjects.trained` makes of the data."""
         net = seeded(lambda: SmallCNN(self.shape, len(self.data.classes)), self.trainer.seed)
         made_of = {"trainer": to_config(self.trainer), "data": self._digest, "net": "SmallCNN", "torch": torch.__version__}
         kept(net, made_of, lambda: self.trainer.fit(net, self.data))

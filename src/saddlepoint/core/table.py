@@ -1,0 +1,144 @@
+"""The rows of a batch in a game: who is in play, and what has been found of each."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from saddlepoint.core.abreast import Lanes
+from saddlepoint.core.attack import Rows
+from saddlepoint.core.goal import Goal
+from saddlepoint.core.noise import Noise
+from saddlepoint.core.threat import Threat
+
+Column = Float[Tensor, " b"]
+
+LEDGER = {
+    "won": torch.bool,  # an admissible candidate reached the goal
+    "crossed": torch.bool,  # a candidate of this stage reached it, admissible or not
+    "spent": torch.bool,  # may ask no more
+    "retired": torch.bool,  # the attack gave the row up for this stage
+    "nonfinite": torch.bool,  # the model answered NaN or infinity
+    "queries": torch.int64,
+    "gradients": torch.int64,
+    "blank": torch.int64,  # gradients that were exactly zero
+}
+"""What is written down of every row, beside its best candidate and that candidate's key."""
+
+
+class Table:
+    """All rows, and those in play.
+
+    Attributes of the rows in play, always in step with what an attack yields:
+        x: (b, *shape) clean inputs.
+        goal: what the attack pursues.
+        verdict: what counts; the same, unless a stage was told to pursue something narrower.
+        noise: randomness keyed by example.
+        index: (b,) their places among all.
+    """
+
+    def __init__(
+        self, x: Tensor, goal: Goal, threat: Threat, noise: Noise, starts: Tensor | None, judged: bool, leaves_when_won: bool
+    ) -> None:
+        self.judged, self.leaves_when_won = judged, leaves_when_won
+        self._goal, self._aim, self._noise = goal, goal, noise
+        self.lanes: Lanes | None = None
+        columns = {name: torch.zeros(len(x), dtype=kind, device=x.device) for name, kind in LEDGER.items()}
+        key = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+        theta = threat.zero(x) if threat.parametric else None
+        self.all = Rows(x=x, starts=starts, best=x.clone() if judged else x, theta=theta, key=key, **columns)
+        self.live, self.index = self.all, torch.arange(len(x), device=x.device)
+        self.goal, self.verdict, self.noise = goal, goal, noise
+
+    @property
+    def x(self) -> Tensor:
+        """(b, *shape) clean inputs of the rows in play."""
+        return self.live.x
+
+    @property
+    def scale(self) -> Column:
+        """(b,) what the model's own logits were divided by."""
+        return self.live.scale
+
+    @property
+    def starts(self) -> Tensor | None:
+        """(b, *shape) inputs that reach the goal already, for attacks that walk in from outside; None if none are known."""
+        return self.live.starts
+
+    @property
+    def found(self) -> Bool[Tensor, " b"]:
+        """Rows with a candidate that reached the goal in this stage, inside the radius or not."""
+        return self.live.crossed
+
+    @property
+    def best(self) -> Float[Tensor, "b *shape"]:
+        """The best candidate so far, x itself where there is none."""
+        return self.live.best
+
+    @property
+    def turn(self) -> Int[Tensor, " b"]:
+        """(b,) which of the searches that are played abreast each row is in."""
+        assert self.lanes is not None, "only a search that `abreast` plays has a turn"
+        return self.lanes.turn[self.index]
+
+    def retire(self, rows: Bool[Tensor, " b"]) -> None:
+        """Say that these rows can gain no more: they leave this stage of the game at the next yield."""
+        self.live.retired = self.live.retired | rows
+
+    def write_back(self) -> None:
+        """What the rows in play have found, on the table of all."""
+        if self.live is self.all:
+            return
+        for name in ("best", "theta", "key", *LEDGER):
+            column = getattr(self.all, name)
+            if column is not None:
+                column[self.index] = getattr(self.live, name)
+
+    def deal(self, stream: str) -> None:
+        """Put all undecided rows back into play, with the noise of a new stage."""
+        self.write_back()
+        self.all.retired, self.all.crossed = torch.zeros_like(self.all.retired), torch.zeros_like(self.all.crossed)
+        done = self.all.spent
+        if self.leaves_when_won:
+            done = done | self.all.won
+        if self.judged:
+            done = done | self.all.already | self.all.broken
+        self.index = (~done).nonzero().squeeze(1)
+        everybody = len(self.index) == len(done)
+        self.live = self.all if everybody else self.all.select(self.index)
+        self.verdict = self._goal if everybody else self._goal.select(self.index)
+        self.goal = self.verdict if self._aim is self._goal else self._aim.select(self.index)
+        self.noise = self._noise.select(self.index).fork(stream)
+
+    def settle(self, rows: Rows) -> Rows | None:
+        """Let rows leave; None when nobody is left."""
+        leave = self.live.retired | self.live.spent
+        if self.leaves_when_won and self.live.won.any():
+            leave = leave | self.live.won
+            if self.lanes is not None:
+                self.write_back()
+                leave = leave | ~self.lanes.counting(self.all.won)[self.index]
+        if not leave.any():
+            return rows
+        stay = (~leave).nonzero().squeeze(1)
+        self.write_back()
+        self.index = self.index[stay]
+        self.live, self.noise, same = self.live.select(stay), self.noise.select(stay), self.goal is self.verdict
+        self.verdict = self.verdict.select(stay)
+        self.goal = self.verdict if same else self.goal.select(stay)
+        return rows.select(stay) if len(stay) else None
+
+    def keep(self, of: Int[Tensor, " f"], x_adv: Tensor, theta: Tensor, key: Column, won: Bool[Tensor, " f"]) -> None:
+        """Keep candidates with a key below their row's; among equals the first, whatever the order of writes."""
+        live = self.live
+        lowest = live.key.scatter_reduce(0, of, key, "amin")
+        better = ((key == lowest[of]) & (key < live.key[of])).nonzero().squeeze(1)
+        if not len(better):
+            return
+        first = torch.full_like(live.queries, len(of)).scatter_reduce(0, of[better], better, "amin")
+        better = better[first[of[better]] == better]
+        target = of[better]
+        live.key = lowest
+        live.best = live.best.index_put((target,), x_adv[better])
+        if live.theta is not None:
+            live.theta = live.theta.index_put((target,), theta[better])
+        live.won = live.won.index_put((target,), live.won[target] | won[better])
