@@ -5,10 +5,12 @@
 The digits of the reference case, repeated, and its net; PGD of five steps in a ball so small that nothing is fooled, so that
 every example costs the same. Each line is a fresh process on one thread: `attack` is `sp.attack` on arrays in memory, and
 `engine` what an audit does with a .npz file, chunk by chunk, with a record on disk, but without its controls. Peak memory is
-that of the process, torch and all (`start`: after the imports and one forward pass). A batch of a few rows is compared with
-the loop written by hand, in the same process, in turn.
+that of the process, torch and all (`start`: after the imports and one forward pass). What the game costs is seen beside
+loops written by hand, in the same process, in turn: five steps on batches of few and of many rows, forty on two networks,
+and one pass of adversarial training with seven steps.
 """
 
+import copy
 import json
 import resource
 import statistics
@@ -27,14 +29,16 @@ from torch import Tensor, nn
 
 import saddlepoint as sp
 from saddlepoint.auditing import plan
-from saddlepoint.bench.floors import pgd
+from saddlepoint.bench.floors import madry, pgd
 from saddlepoint.bench.nets import match
 from saddlepoint.bench.suite import machine
+from saddlepoint.data import Arrays
 from saddlepoint.evaluation.engine import Contender, execute
 
 CASES = Path(__file__).parent.parent / "tests" / "reference" / "cases"
 EPS, STEPS = 0.002, 5
-SIZES, BATCHES, ROUNDS = (100, 1000, 10_000), (1, 8, 64, 512), 3
+SIZES, BATCHES, ROUNDS = (100, 1000, 10_000), (1, 8, 64, 512), 7
+LOOPS = {"evaluation": ("digits", 256), "evaluation of a larger network": ("residual", 64), "training": ("untrained", 256)}
 
 
 def examples(n: int) -> tuple[nn.Module, Tensor, Tensor]:
@@ -82,21 +86,47 @@ def per_example(batch: int) -> dict[str, float]:
         for part in torch.arange(n).split(batch):
             pgd(net, x[part], y[part], eps=EPS, step_size=EPS / 4, steps=STEPS)
 
-    times = in_turn(partial(sp.attack, model, x, y, sp.Linf(EPS), attack, batch=batch), by_hand)
-    ours, hand = (1e6 * seconds / n for seconds in times)
-    return {"n": n, "ours": round(ours, 1), "by_hand": round(hand, 1), "ratio": round(ours / hand, 3)}
+    ours, hand, ratio = in_turn(partial(sp.attack, model, x, y, sp.Linf(EPS), attack, batch=batch), by_hand)
+    return {"n": n, "ours": round(1e6 * ours / n, 1), "by_hand": round(1e6 * hand / n, 1), "ratio": round(ratio, 3)}
 
 
-def in_turn(*runs: Callable[[], Any]) -> list[float]:
-    """Median CPU seconds of each, interleaved, after one of each to warm up."""
-    times: list[list[float]] = [[] for _ in runs]
-    for turn in range(ROUNDS + 1):
-        for run, found in zip(runs, times, strict=True):
-            started = time.process_time()
-            run()
-            if turn:
-                found.append(time.process_time() - started)
-    return [statistics.median(found) for found in times]
+def overhead(kind: str) -> dict[str, Any]:
+    """Ours and a loop by hand, both at `batch` rows."""
+    name, batch = LOOPS[kind]
+    case = match(name, 2000 if kind == "training" else 200, CASES)
+    rows = torch.arange(2000 if kind == "training" else batch) % len(case.x)
+    x, y = case.x[rows], case.y[rows]
+    if kind == "training":
+        inner = sp.attacks.PGD(loss="cross_entropy", steps=7, step_size=0.025)
+        trainer = sp.Trainer(epochs=1, batch=batch, attack=inner, threat=sp.Linf(0.1))
+        how = {"eps": 0.1, "steps": 7, "step_size": 0.025, "batch": batch, "learning_rate": trainer.learning_rate}
+        data = Arrays("digits", x.numpy(), y.numpy())
+        runs = (
+            lambda: trainer.fit(copy.deepcopy(case.net), data),
+            lambda: madry(copy.deepcopy(case.net), x, y, **how),
+        )
+    else:
+        net = case.net.requires_grad_(False)
+        model, attack = sp.TorchModel(net), sp.attacks.PGD(steps=40, step_size=EPS / 16)
+        runs = (
+            lambda: sp.attack(model, x, y, sp.Linf(EPS), attack),
+            lambda: pgd(net, x, y, eps=EPS, step_size=EPS / 16, steps=40),
+        )
+    return {"network": name, "batch": batch, "ratio": round(in_turn(*runs)[2], 3)}
+
+
+def in_turn(ours: Callable[[], Any], by_hand: Callable[[], Any]) -> tuple[float, float, float]:
+    """Median CPU seconds of both and of their ratio in a round, after a round to warm up."""
+    rounds = []
+    for _ in range(ROUNDS + 1):
+        started = time.process_time()
+        ours()
+        between = time.process_time()
+        by_hand()
+        rounds.append((between - started, time.process_time() - between))
+    ours_each, hand_each = zip(*rounds[1:], strict=True)
+    ratios = [a / b for a, b in rounds[1:]]
+    return statistics.median(ours_each), statistics.median(hand_each), statistics.median(ratios)
 
 
 def main(path: str) -> None:
@@ -109,6 +139,7 @@ def main(path: str) -> None:
         "machine": machine(),
         "examples": {},
         "batches": {},
+        "loops": {},
     }
     for kind, n in lines:
         report["examples"][f"{kind} {n}"] = found = in_a_process(kind, n)
@@ -116,6 +147,9 @@ def main(path: str) -> None:
     for batch in BATCHES:
         report["batches"][str(batch)] = found = per_example(batch)
         print("batch", batch, found, flush=True)
+    for kind in LOOPS:
+        report["loops"][kind] = found = overhead(kind)
+        print(kind, found, flush=True)
     Path(path).write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -100,6 +100,9 @@ def scale() -> str:
     lines += ["| rows a batch | ours, microseconds an example | by hand | ratio |", "|---|---|---|---|"]
     for batch, row in found["batches"].items():
         lines.append(f"| {batch} | {row['ours']:.0f} | {row['by_hand']:.0f} | {row['ratio']:.2f} |")
+    lines += ["", "| | network | rows a batch | ours beside the loop by hand |", "|---|---|---|---|"]
+    for kind, row in found["loops"].items():
+        lines.append(f"| {kind} | {row['network']} | {row['batch']} | {row['ratio']:.3f} |")
     return "\n".join([*lines, "", made(found)])
 
 

@@ -26,7 +26,7 @@ from saddlepoint.core.table import Column, Table
 from saddlepoint.core.threat import Threat
 from saddlepoint.ops.grid import rounded
 from saddlepoint.ops.losses import unanswered, without
-from saddlepoint.ops.norms import expand_as
+from saddlepoint.ops.norms import expand_as, linf
 
 Candidates = Float[Tensor, "b *theta"]
 
@@ -205,7 +205,7 @@ class Game(Table):
             asked = torch.ones_like(self.live.won) if self._asked is None else self._asked
             gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             self.live.gradients += asked
-            self.live.blank += asked & ~gradient.flatten(1).any(dim=1)
+            self.live.blank += asked & (linf(gradient) == 0)
         return gradient
 
     def jacobian(self, outputs: Float[Tensor, "b k"], theta: Candidates) -> Float[Tensor, "b k *theta"]:
@@ -442,8 +442,9 @@ class Game(Table):
         hopeful = reached if self.seeks is Seeks.MINIMUM else margin < live.key[of]
         if not hopeful.any():
             return
-        pick = hopeful.nonzero().squeeze(1)
-        of, x, x_adv, theta, margin = of[pick], x[pick], x_adv[pick], theta[pick], margin[pick]
+        if not hopeful.all():
+            pick = hopeful.nonzero().squeeze(1)
+            of, x, x_adv, theta, margin = of[pick], x[pick], x_adv[pick], theta[pick], margin[pick]
         inside = self.given.contains(x, x_adv, theta)
         if self.seeks is Seeks.MINIMUM:
             self.keep(of, x_adv, theta, self.given.size(x, x_adv, theta), inside)
