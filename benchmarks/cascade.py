@@ -35,6 +35,8 @@ THREATS = {
     "mnist-noise": ("linf:0.1", "l2:1.5"),
     "mnist-l2": ("linf:0.1", "l2:1.5"),
     "fashion-noise": ("linf:0.05", "l2:0.75"),
+    "fashion-trades-l2": ("linf:0.1", "l2:1.5"),
+    "fashion-slope": ("linf:0.05", "l2:0.75"),
     "mnist-pgd": ("linf:0.2", "l2:2"),
     "fashion-robust": ("linf:0.1", "l2:1.5"),
     "fashion-fgsm": ("linf:0.1", "l2:1"),

@@ -1,10 +1,11 @@
-"""Where an attack's time goes: the network, the game around it, and the attack's own arithmetic.
+"""Where the time of our side of the benchmark's cases goes: the network, the game around it, and the attack's own arithmetic.
 
     python benchmarks/profiles.py benchmarks/profiles.json
 
 Shares of one thread's time under Python's profiler, which makes everything but the network look slower than it is.
 """
 
+import copy
 import cProfile
 import json
 import pstats
@@ -15,46 +16,36 @@ from typing import Any
 import torch
 
 import saddlepoint as sp
+from saddlepoint.bench import CASES
+from saddlepoint.bench.case import Case
 from saddlepoint.bench.nets import match
+from saddlepoint.bench.rounds import ours
 from saddlepoint.bench.suite import machine
 
-CASES = Path(__file__).parent.parent / "tests" / "reference" / "cases"
-ATTACKS: dict[str, tuple[sp.Attack, str]] = {
-    "PGD": (sp.attacks.PGD(steps=40), "linf:{eps:g}"),
-    "APGD": (sp.attacks.APGD(), "linf:{eps:g}"),
-    "DDN": (sp.attacks.DDN(), "l2"),
-    "FMN": (sp.attacks.FMN(), "l2"),
-    "DeepFool": (sp.attacks.DeepFool(), "l2"),
-    "JSMA": (sp.attacks.JSMA(others="sum", weighted=False, reuse=1), "l0"),
-    "Square": (sp.attacks.Square(steps=1000), "linf:{eps:g}"),
-}
-NETS = {"digits": ((10, 200), 0.1), "residual": ((50,), 0.03)}  # how many images, and the radius
+NETS = Path(__file__).parent.parent / "tests" / "reference" / "cases"
 PARTS = {  # by file and function
     "forward": ("models/torch.py", "logits"),
     "backward": ("autograd/graph.py", "_engine_run_backward"),
     "judging": ("core/game.py", "_judge"),
-    "letting rows go": ("core/game.py", "_settle"),
+    "letting rows go": ("core/table.py", "settle"),
     "projecting": ("threats/ball.py", "project"),
 }
 
 
-def shares(net: str, n: int, eps: float, name: str) -> dict[str, float]:
+def shares(case: Case) -> dict[str, float]:
     """Of the time of one run, by part; what is left is the attack's own."""
-    case, (attack, threat) = match(net, n, CASES), ATTACKS[name]
-    model = sp.TorchModel(case.net)
-
-    def play() -> None:
-        sp.attack(model, case.x, case.y, threat.format(eps=eps), attack)
-
-    play()
-    profile = cProfile.Profile()
-    profile.runcall(play)
+    played, play = match(case.net, case.n, NETS), ours(case)
+    play(copy.deepcopy(played.net), played.x, played.y, 0)
+    profile, net = cProfile.Profile(), copy.deepcopy(played.net)
+    profile.runcall(play, net, played.x, played.y, 0)
     stats: Any = pstats.Stats(profile)
     found = dict.fromkeys(PARTS, 0.0)
     for (file, _, function), (_, _, _, seconds, _) in stats.stats.items():
         for part, (where, what) in PARTS.items():
             if function == what and file.endswith(where):
                 found[part] += seconds / stats.total_tt
+    if not found["forward"]:
+        raise RuntimeError(f"{PARTS['forward']} was not called in {case.name}: what is it named now?")
     return {part: round(share, 3) for part, share in found.items()} | {"other": round(1 - sum(found.values()), 3)}
 
 
@@ -67,11 +58,9 @@ def main(path: str) -> None:
         "machine": machine(),
         "rows": {},
     }
-    for net, (sizes, eps) in NETS.items():
-        for n in sizes:
-            for name in ATTACKS:
-                report["rows"][f"{name} / {net} / {n}"] = found = shares(net, n, eps, name)
-                print(name, net, n, found, flush=True)
+    for name, case in CASES.items():
+        report["rows"][name] = found = {"network": case.net, "images": case.n} | shares(case)
+        print(name, found, flush=True)
     Path(path).write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -76,10 +76,11 @@ def profiles() -> str:
     found = report("profiles")
     if found is None:
         return "Not measured yet: `python benchmarks/profiles.py benchmarks/profiles.json`."
-    parts = list(next(iter(found["rows"].values())))
-    lines = [f"| attack | network | images | {' | '.join(parts)} |", "|---" * (3 + len(parts)) + "|"]
-    for key, row in found["rows"].items():
-        lines.append(f"| {' | '.join([*key.split(' / '), *(f'{row[part]:.0%}' for part in parts)])} |")
+    parts = [part for part in next(iter(found["rows"].values())) if part not in ("network", "images")]
+    lines = [f"| case | network | images | {' | '.join(parts)} |", "|---" * (3 + len(parts)) + "|"]
+    for name, row in found["rows"].items():
+        cells = [f"`{name}`", row["network"], str(row["images"]), *(f"{row[part]:.0%}" for part in parts)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", made(found)])
 
 
@@ -107,33 +108,35 @@ def scale() -> str:
 
 
 WHY = {
-    "pgd-digits": "23 forward and 21 backward passes against 40 and 40, and a pass of few rows costs more a row",
-    "pgd-digits-0.3": "6.1 forward and 4.1 backward passes against 40 and 40, the last of them of few rows: at most 8.4 "
-    "times less if a backward pass is worth two forward ones",
-    "pgd-robust": "it is the loop written by hand that ART is not further away from",
-    "pgd-floor": "43 forward passes against 40, and every iterate judged and the best kept: see where the time goes",
-    "apgd-t-100": "the passes are as many, and nearly nine tenths of the time; the rest keeps the best point of every row",
-    "apgd-t-10": "the passes are as many; what is saved is what a pass of six rows costs above one of fifty",
-    "square-100": "as many queries, and seven tenths of the time are the network's",
-    "square-10": "more passes (708 against 463) at a lower price; the network, small as it is, has six tenths of the time",
-    "square-robust-10": "as for ten digits: more passes at a lower price",
-    "autoattack-digits": "with two of three seeds one image withstands the first stage and is searched toward nine classes "
-    "in 100 steps each; torchattacks takes 10",
-    "autoattack-fashion-robust": "nearly all passes are Square's, on the rows that stand to the end, and both have as many",
-    "cw-9x1000": "20 images; of 200 the median is within 0.2 % (the attack's page)",
-    "jsma": "13 forward and 22 backward passes against 88 and 203; the search for pairs has a quarter of the time",
-    "jsma-pairs": "36 forward and 68 backward passes against 68 and 335; the network has two thirds of the time",
-    "fmn": "the projection is exact, where the loop by hand scales and clips; the median is DDN's but for 0.02 %",
-    "one-pixel-evolution": "the queries are the same by design, and they are all there is",
-    "hop-skip-jump": "the queries are the same but for half a percent, and the network has four fifths of the time",
-    "boundary-10": "5040 queries against 5570, and the network has most of the time",
-    "boundary-30": "5040 queries against 5580, and the network has most of the time",
-    "universal": "24 forward and 10 backward passes against 93 and 421; the rest of ART's time is one image at a time",
-    "spatial-digits": "3.5 forward passes, two of them the look at the clean image and the re-check, against 12",
+    "pgd-digits": "toward the end of few rows, which cost more each",
+    "pgd-digits-0.3": "even at the price of full ones {times} times less, if a backward pass is worth two forward ones",
+    "pgd-robust": "nobody is far from the loop written by hand",
+    "pgd-floor": "there is the look at the clean input, the last iterate and the re-check",
+    "apgd-t-10": "what is saved is what a pass of six rows costs above one of fifty",
+    "square-10": "several proposals are looked at together",
+    "square-robust-10": "several proposals are looked at together",
+    "autoattack-digits": "in some rounds the first stage leaves an image, which is searched toward nine classes in 100 steps each",
+    "autoattack-fashion-robust": "nearly all are Square's, on rows that stand to the end, of which both ask as many",
+    "cw-9x1000": "the median is of few images; of 200 it is within the tolerance (the attack's page)",
+    "fmn": "the projection is exact, where the loop by hand scales and clips; the median beside it is DDN's",
+    "one-pixel-evolution": "the queries are the same by design",
+    "universal": "the rest of ART's time is one image at a time",
+    "spatial-digits": "two of them are the look at the clean image and the re-check",
     "training": "it is as fast as the loop by hand, from which ART's trainer is not further away",
-    "training-free": "4 forward and 4 backward passes an image against 10 and 8",
+    "training-free": "each of them trains, where most of ART's only attack",
 }
-"""Why a bar does not hold, by case: a count or a profile."""
+"""What is to be said of a bar that does not hold, by case, beside its counts and its profile."""
+
+
+def reason(name: str, entry: dict[str, Any], rival: str) -> str:
+    """The passes an example of both sides, the network's share of our time, and what else there is to say."""
+    own, other = entry["results"]["saddlepoint"], entry["results"][rival]
+    profiled = (report("profiles") or {"rows": {}})["rows"].get(name)
+    network = "?" if profiled is None else f"{profiled['forward'] + profiled['backward']:.0%}"
+    passes = " against ".join(f"{one['forwards']:.4g} forward and {one['backwards']:.4g} backward" for one in (own, other))
+    priced = [one["forwards"] + 2 * one["backwards"] for one in (other, own)]
+    said = f"; {WHY[name].format(times=f'{priced[0] / priced[1]:.1f}')}" if name in WHY else ""
+    return f"{passes} passes; the network has {network} of the time{said}"
 
 
 def missed() -> str:
@@ -146,7 +149,7 @@ def missed() -> str:
         bars = [bar for bar in entry["bars"] if bar["holds"] is False]
         if bars:
             asks, values = (" and ".join(str(bar[key]) for bar in bars) for key in ("asks", "found"))
-            lines.append(f"| `{name}` | {asks} | {values} | {WHY[name]} |")
+            lines.append(f"| `{name}` | {asks} | {values} | {reason(name, entry, bars[0]['rival'])} |")
     held = sum(bar["holds"] is True for entry in found["cases"].values() for bar in entry["bars"])
     total = sum(len(entry["bars"]) for entry in found["cases"].values())
     return "\n".join([f"{held} of {total} bars hold.", "", *lines])
