@@ -1,4 +1,4 @@
-"""Where the time of our side of the benchmark's cases goes: the network, the game around it, and the attack's own arithmetic.
+"""Where the time of our side of the benchmark's cases goes: the network, the game around it, the attack's arithmetic.
 
     python benchmarks/profiles.py benchmarks/profiles.json
 

@@ -28,7 +28,6 @@ from saddlepoint.core.result import Share
 from saddlepoint.data import load
 from saddlepoint.defenses.gallery import GALLERY
 from saddlepoint.defenses.workshop import Workshop
-from saddlepoint.evaluation.run import share
 from saddlepoint.evaluation.spec import versions
 
 N = 100
@@ -115,7 +114,7 @@ def measured(kind: str, name: str, workshop: Workshop, test: Any) -> dict[str, A
     }
     if adaptive is not None:
         x, y = data.batch(ids)
-        row["adaptive"] = share(by_hand(model, *adaptive, x, y, threat, random, how))
+        row["adaptive"] = by_hand(model, *adaptive, x, y, threat, random, how).data()
     return row
 
 

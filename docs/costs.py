@@ -115,7 +115,7 @@ WHY = {
     "apgd-t-10": "what is saved is what a pass of six rows costs above one of fifty",
     "square-10": "several proposals are looked at together",
     "square-robust-10": "several proposals are looked at together",
-    "autoattack-digits": "in some rounds the first stage leaves an image, which is searched toward nine classes in 100 steps each",
+    "autoattack-digits": "an image that the first stage leaves is searched toward nine classes in 100 steps each",
     "autoattack-fashion-robust": "nearly all are Square's, on rows that stand to the end, of which both ask as many",
     "cw-9x1000": "the median is of few images; of 200 it is within the tolerance (the attack's page)",
     "fmn": "the projection is exact, where the loop by hand scales and clips; the median beside it is DDN's",

@@ -6,9 +6,9 @@ python examples/adaptive_attack.py
 import torch
 
 import saddlepoint as sp
-from saddlepoint.subjects import trained
 from saddlepoint.core.game import Stop
 from saddlepoint.data import load
+from saddlepoint.subjects import trained
 
 
 def defense(x):

@@ -12,7 +12,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from saddlepoint.cli import show
-from saddlepoint.cli.app import Exit, app
+from saddlepoint.cli.app import app
+from saddlepoint.cli.options import Exit
 
 
 def run(*arguments: str) -> Result:

@@ -10,8 +10,8 @@ from torch import nn
 import saddlepoint as sp
 from saddlepoint.attacks.score.sparse_rs import to_front
 from saddlepoint.core.noise import Noise
-from saddlepoint.metrics import Reach, reachable
 from saddlepoint.testing.oracles import HalfSpace, Wavy
+from saddlepoint.theory.reach import Reach, reachable
 
 A = sp.attacks
 FOUND = sp.Outcome.FOUND

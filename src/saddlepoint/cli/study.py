@@ -1,4 +1,4 @@
-"""What `trace` and `rubbish` do, behind their arguments."""
+"""What `trace`, `rubbish` and `reach` do, behind their arguments."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,15 @@ from typing import Any
 
 from saddlepoint import data as data_sets
 from saddlepoint.cli import show
+from saddlepoint.cli.work import make_attack
+from saddlepoint.core.config import to_config
+from saddlepoint.core.game import Stop
 from saddlepoint.core.model import Model
 from saddlepoint.data.dataset import DataSet
 from saddlepoint.models.train import as_device
 from saddlepoint.subjects import resolve_or_train
 from saddlepoint.theory import rubbish as noisy
+from saddlepoint.theory.reach import reachable
 from saddlepoint.theory.trace import trace as along
 
 
@@ -84,3 +88,37 @@ def strewn(found: dict[str, Any]) -> None:
         rows.append(["all", show.percent(found["fooling"]["rate"]), ""])
         title = f"Noise changed by {found['fooling']['attack']['name']}, {found['fooling']['threat']}"
         show.table(title, ["wanted class", "fooled", "mean confidence"], rows)
+
+
+def reach(
+    model: Model, examples: DataSet, attack: str, settings: dict[str, Any], threat: str, limit: int | None, sure: bool,
+    seed: int, out: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What targeted attacks toward every wrong class reach, drawn if there is a place for it."""
+    method = make_attack(attack, settings)
+    x, y = examples.batch(data_sets.picked(examples, limit, seed))
+    found = reachable(model, x, y, threat, method, seed=seed, stop=Stop.NEVER if sure else None)
+    if out is not None:
+        known = len(examples.classes) == found.probability.shape[1]
+        found.plot(out, classes=examples.classes if known else None)
+    names = [str(name) for name in examples.classes]
+    made = {"attack": to_config(method), "threat": threat, "classes": names, "picture": str(out) if out else None}
+    return made | found.data()
+
+
+def reached(found: dict[str, Any]) -> None:
+    """The map of classes, and its rates."""
+    names = found["classes"] if len(found["classes"]) == len(found["map"]) else [str(i) for i in range(len(found["map"]))]
+    rows = [
+        [name, str(n), *("-" if i == j else str(count) for j, count in enumerate(row))]
+        for i, (name, n, row) in enumerate(zip(names, found["examples"], found["map"], strict=True))
+    ]
+    show.table(f"Turned by {found['attack']['name']}, {found['threat']}, into ...", ["from", "n", *names], rows)
+    rows = [
+        ["toward a wrong class", show.percent(found["success"])],
+        ["into any wrong class", show.percent(found["fooled"])],
+        ["mean confidence", words(found["confidence"])],
+        ["examples by number of classes", ", ".join(f"{k}: {n}" for k, n in enumerate(found["histogram"]) if n) or "-"],
+        *([["picture", found["picture"]]] if found["picture"] else []),
+    ]
+    show.table("Reached", ["", ""], rows)

@@ -1,4 +1,4 @@
-"""What `transfer` and `paper` do, behind their arguments."""
+"""What `transfer`, `substitute` and `paper` do, behind their arguments."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,14 +8,16 @@ from torch import nn
 
 from saddlepoint import data as data_sets
 from saddlepoint.attacks.transfer import tables
+from saddlepoint.attacks.transfer.substitute import Substitute
 from saddlepoint.cli import show
 from saddlepoint.cli.work import make_attack
+from saddlepoint.core.config import to_config
 from saddlepoint.core.errors import InputError
 from saddlepoint.core.model import Model
 from saddlepoint.data.dataset import DataSet
 from saddlepoint.models.resolve import ZOO, is_address, resolve
 from saddlepoint.models.torch import TorchModel
-from saddlepoint.models.train import Trainer, as_device
+from saddlepoint.models.train import Trainer, as_device, save_weights, seeded
 from saddlepoint.subjects import resolve_or_train
 
 KINDS = ("models", "halves", "sources", "confidence")
@@ -59,6 +61,36 @@ def table(
         made, x, y, make_attack(attacks[0], {}), threat, targets=targets, noise=show.numbers(noise),
         amplify=show.numbers(amplify) or (), seed=seed, batch=batch,
     )  # fmt: skip
+
+
+def substitute(
+    out: Path, *, model: str, weights: Path | None, data: str, net: str, seeds: int, settings: dict[str, Any], seed: int,
+    device: str, on_round: Callable[[int, int], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Imitate a model from a few training examples on, and write the weights."""
+    if out.suffix != ".safetensors":
+        raise InputError(f"Weights are written as safetensors; got {out.name!r}. Name the file something.safetensors.")
+    examples, train, where = data_sets.load(data), data_sets.load(data, "train"), as_device(device)
+    how: dict[str, Any] = {"bounds": (0.0, 1.0), "mean": None, "std": None}
+    oracle = resolve_or_train(model, data, examples, seed=seed, weights=weights, device=where, **how)
+    method = Substitute(**{"seed": seed} | settings)
+    own = seeded(_maker(net, examples), method.seed)
+    x, _ = train.batch(data_sets.picked(train, seeds, seed))
+    found = method.fit(oracle, x, own, device=where, on_round=on_round)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(own, out)
+    rounds = [{"points": r.points, "asked": r.asked, "agreement": r.agreement} for r in found.rounds]
+    return {
+        "weights": str(out), "source": f"{net}@{out}", "seeds": len(x), "queries": found.queries,
+        "settings": to_config(method), "rounds": rounds,
+    }  # fmt: skip
+
+
+def substituted(found: dict[str, Any]) -> None:
+    """Round by round, and what to do with it."""
+    rows = [[str(r["points"]), str(r["asked"]), f"{r['agreement']:.1%}"] for r in found["rounds"]]
+    show.table(f"{found['queries']} questions, answered alike", ["points", "asked", "agreement"], rows)
+    show.OUT.print(f"saddlepoint attack Transfer --set source={found['source']} ...", highlight=False, markup=False)
 
 
 def drawn(found: tables.Table) -> None:

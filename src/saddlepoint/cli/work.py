@@ -30,7 +30,7 @@ from saddlepoint.core.result import Outcome, Result, Share
 from saddlepoint.data.dataset import Subset
 from saddlepoint.defenses.gallery import GALLERY
 from saddlepoint.evaluation.presets import PRESETS
-from saddlepoint.evaluation.run import finite, share
+from saddlepoint.evaluation.run import finite
 from saddlepoint.metrics import fooling_rate
 from saddlepoint.models.accelerated import MEANS, Accelerated
 from saddlepoint.models.resolve import ZOO, resolve
@@ -171,13 +171,13 @@ def save(result: Result, path: Path, taught: Taught | None = None) -> None:
 
 def summary(result: Result, config: dict[str, Any], threat: str, taught: Taught | None = None) -> dict[str, Any]:
     """A result as plain data."""
-    learned = {} if taught is None else {"learned_on": taught.n, "fooling_rate": share(taught.fooling)}
+    learned = {} if taught is None else {"learned_on": taught.n, "fooling_rate": taught.fooling.data()}
     return learned | {
         "attack": config,
         "threat": threat,
         "n": len(result),
-        "success_rate": share(result.success_rate),
-        "robust_accuracy": share(result.robust_accuracy),
+        "success_rate": result.success_rate.data(),
+        "robust_accuracy": result.robust_accuracy.data(),
         "median_size": finite(result.median_size),
         "outcomes": {o.name: int(result.rows(o).sum()) for o in Outcome},
         "forwards": result.forwards,

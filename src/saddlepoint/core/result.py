@@ -43,6 +43,11 @@ class Share:
         """95 % Clopper-Pearson interval."""
         return interval(self.count, self.n)
 
+    def data(self) -> dict[str, Any]:
+        """Plain data; JSON has no NaN, so the value of nothing is None."""
+        low, high = self.interval
+        return {"count": self.count, "n": self.n, "value": self.value if self.n else None, "low": low, "high": high}
+
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.value:.1%} [{low:.1%}, {high:.1%}] (n={self.n})"

@@ -233,8 +233,8 @@ class Run:
             "threat": task.threat,
             "role": task.role,
             "target": task.target,
-            "success": share(Share(int(found.sum()), int(initially_right.sum()))),
-            "robust": share(Share(int(np.isin(outcome, ROBUST_NAMES).sum()), len(outcome))),
+            "success": Share(int(found.sum()), int(initially_right.sum())).data(),
+            "robust": Share(int(np.isin(outcome, ROBUST_NAMES).sum()), len(outcome)).data(),
             "median_size": finite(np.quantile(sizes, 0.5, method="lower")) if len(sizes) else None,
             "outcomes": {o.name: int((outcome == o.name).sum()) for o in Outcome},
             "queries": int(columns["queries"].sum()),
@@ -249,7 +249,7 @@ class Run:
         radii = sorted({0.0} | {as_threat(t.threat).reach for t in self.tasks("main", "curve")})
         _, known = self.clean(subject)
         shares = security_curve(self.distance(subject)[known], radii)
-        return [{"eps": radius, **share(s)} for radius, s in zip(radii, shares, strict=True)]
+        return [{"eps": radius, **s.data()} for radius, s in zip(radii, shares, strict=True)]
 
     def pairs(self, subject: Subject) -> dict[str, Any] | None:
         """Source-target matrices: success rate, and mean L2 and threat size of what succeeded; None if not run."""
@@ -304,13 +304,13 @@ class Run:
         for s in self.spec.subjects:
             right, known = self.clean(s)
             robust, verdict, naive = self.robust(s), self.verdict(s), self.before(s)
-            bracket = {"low": share(robust.low), "high": share(robust.high), "undecided": robust.undecided}
+            bracket = {"low": robust.low.data(), "high": robust.high.data(), "undecided": robust.undecided}
             subjects.append(
                 {
                     "name": s.name,
-                    "clean": share(Share(int(right.sum()), int(known.sum()))),
+                    "clean": Share(int(right.sum()), int(known.sum())).data(),
                     "robust": bracket if verdict.valid else None,
-                    "before": share(naive) if naive else None,
+                    "before": naive.data() if naive else None,
                     "verdict": {"state": verdict.state, "valid": verdict.valid, "sentence": verdict.sentence},
                     "trust": self.trust(s),
                     "checks": [c.data() for c in self.checks(s)],
@@ -360,12 +360,6 @@ def columns_of(rows: list[dict[str, Any]]) -> Columns:
         else:
             out[name] = np.array([-1 if v is None else v for v in values], dtype=np.int64)
     return out
-
-
-def share(s: Share) -> dict[str, Any]:
-    """A share as plain data."""
-    low, high = s.interval
-    return {"count": s.count, "n": s.n, "value": finite(s.value), "low": low, "high": high}
 
 
 def finite(value: float) -> float | None:

@@ -2,8 +2,6 @@
 
 from saddlepoint.metrics.fooling import fooling_rate as fooling_rate
 from saddlepoint.metrics.fooling import fooling_table as fooling_table
-from saddlepoint.metrics.reach import Reach as Reach
-from saddlepoint.metrics.reach import reachable as reachable
 from saddlepoint.metrics.robustness import Bracket as Bracket
 from saddlepoint.metrics.robustness import bracket as bracket
 from saddlepoint.metrics.robustness import pair_matrix as pair_matrix

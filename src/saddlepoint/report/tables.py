@@ -13,7 +13,7 @@ from saddlepoint.core.config import to_config
 from saddlepoint.core.errors import InputError
 from saddlepoint.core.result import Outcome, Share
 from saddlepoint.evaluation.presets import CLASSES_IN_MATRIX, PRESETS, main_attacks
-from saddlepoint.evaluation.run import Run, share
+from saddlepoint.evaluation.run import Run
 from saddlepoint.evaluation.spec import CHECKING, DECIDING, Subject, Task
 from saddlepoint.report import words
 from saddlepoint.report.figures import loss_svg, norms_svg
@@ -161,7 +161,7 @@ def worst(run: Run, who: Subject, made: dict[str, Any]) -> dict[str, Any]:
     left, standing = int(right.sum()), run.robust(who).high.count
     unknown = run.n - made["clean"]["n"]  # examples without any record count as standing
     return {
-        "success": share(Share(left - (standing - unknown), left)),
+        "success": Share(left - (standing - unknown), left).data(),
         "median": None if not len(sizes) else finite_or_infinite(float(np.quantile(sizes, 0.5, method="lower"))),
         **{what: sum(row[what] for row in main) for what in ("forwards", "backwards", "seconds")},
     }

@@ -69,7 +69,7 @@ class Rubbish:
 
     def data(self) -> dict[str, Any]:
         """Plain data; None for a mean of nothing."""
-        rates = {by: _plain(self.rate(by)) | {"confidence": _number(self.confidence(by))} for by in ("softmax", "sigmoid")}
+        rates = {by: self.rate(by).data() | {"confidence": _number(self.confidence(by))} for by in ("softmax", "sigmoid")}
         return {"kind": self.kind, "above": self.above} | rates
 
     def __repr__(self) -> str:
@@ -156,11 +156,11 @@ class Fooling:
         """Plain data; None for a mean of nothing."""
         each = [
             {"class": k, "confidence": _number(float(self.confidence[self.target == k].double().mean()))}
-            | _plain(self.rate(k))
+            | self.rate(k).data()
             for k in self.target.unique().tolist()
         ]
         about = {"attack": to_config(self.method), "threat": self.threat.name, "above": self.above}
-        return about | {"rate": _plain(self.rate()), "classes": each}
+        return about | {"rate": self.rate().data(), "classes": each}
 
     def __repr__(self) -> str:
         return f"Fooling({self.rate()} to a class that was wanted, above {self.above:g})"
@@ -275,11 +275,6 @@ def _ids(samples: Any) -> Tensor:
 def _on_cpu(result: Result) -> Result:
     columns: dict[str, Any] = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in vars(result).items()}
     return Result(**columns)
-
-
-def _plain(share: Share) -> dict[str, Any]:
-    low, high = share.interval
-    return {"count": share.count, "n": share.n, "value": _number(share.value), "low": low, "high": high}
 
 
 def _number(value: float) -> float | None:

@@ -21,6 +21,7 @@ TRIES = 15  # of longer steps, and of shorter ones
 SHORTEST = 1e-4  # step, below which the next one starts afresh with a tenth of the spread
 LEAST_SPREAD = 1e-4  # that single precision can tell from none
 BEYOND = 8.0  # times the present distance, rays are cut: enough to be as long within the bounds
+COARSE = 1e-2  # of the distance, to which the first directions are compared
 PRECISION = 100  # a distance is measured so much more exactly than the spread
 ROUNDING = 300  # but within so many units of rounding, so that a win holds when it is asked for again
 
@@ -39,11 +40,13 @@ class SignOPT(Attack):
             otherwise halves until a step does and the half of it no longer does.
         spread: length of a probe, in units of the distance; a tenth of it once steps have become too short.
         attempts: random inputs to try as a start; the argument `starts` of `attack` comes before them.
+        directions: random ones, of which the best takes the start's place if the boundary is nearer there.
 
-    Deviations: it begins with the nearest of four random inputs that win, where the authors take the best of a hundred
-    directions. Rays run within the bounds: features stop there, and the others make up for the length. A probe counts as
-    what is left of it within the bounds, and the mean of the probes is taken off. The estimate is scaled to unit length. A
-    step is measured only if it wins at the present distance, to a hundredth of the spread, and halved, not quartered.
+    Deviations: before the hundred directions comes the nearest of four random inputs that win, so that there is a distance
+    to ask at: one query a direction that is no better. Rays run within the bounds: features stop there, and the others make
+    up for the length. A probe counts as what is left of it within the bounds, and the mean of the probes is taken off. The
+    estimate is scaled to unit length. A step is measured only if it wins at the present distance, to a hundredth of the
+    spread, and halved, not quartered.
     """
 
     access: ClassVar = Access.LABELS
@@ -64,13 +67,19 @@ class SignOPT(Attack):
     step_size: StepSize = 0.2
     spread: StepSize = 0.001
     attempts: Count = 100
+    directions: Count = 100
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
         searches = 2 * TRIES * (1 + SEARCHES)
-        return most_queries(self.attempts) + 64 + self.steps * (self.evaluations + searches), 0
+        first = most_queries(self.attempts) + self.directions * (1 + SEARCHES) + 64
+        return first + self.steps * (self.evaluations + searches), 0
 
     def run(self, game: Game) -> Iterator[Rows]:
         rows = yield from begin(game, self.attempts)
+        for _ in range(self.directions):
+            u = game.noise.normal(*game.x.shape[1:], dtype=game.x.dtype)
+            come_nearer(game, rows, u, torch.full_like(rows.distance, COARSE))
+            rows = yield rows
         rows.step = torch.full_like(rows.distance, self.step_size)
         rows.spread = torch.full_like(rows.distance, self.spread)
         rows.point = boundary(game, rows.point, max(self.spread / PRECISION, finest(game.x)), flat=False)
@@ -126,15 +135,21 @@ class SignOPT(Attack):
 
 def turn(game: Game, rows: Rows, ray: Tensor, where: Tensor) -> Tensor:
     """Turn the ray by the step where that brings the boundary nearer; whether it does."""
-    low, high = game.model.bounds
     turned = ray + expand_as(rows.step, ray) * rows.down
-    far = expand_as(BEYOND * rows.distance / l2(turned), turned) * turned
+    return come_nearer(game, rows, turned, (rows.spread / PRECISION).clamp_min(finest(game.x)), where)
+
+
+def come_nearer(game: Game, rows: Rows, ray: Tensor, width: Tensor, where: Tensor | None = None) -> Tensor:
+    """Take the ray's point on the boundary, found to a relative `width`, if it is nearer than the row's; whether it is."""
+    low, high = game.model.bounds
+    far = expand_as(BEYOND * rows.distance / l2(ray), ray) * ray
 
     def at(length: Tensor) -> Tensor:
         return game.x + onto_l2(far, length, low - game.x, high - game.x)
 
-    won = wins(game, at(rows.distance), where=where) & where
-    rows.distance = shorten(game, at, rows.distance, (rows.spread / PRECISION).clamp_min(finest(game.x)), where=won)
+    won = wins(game, at(rows.distance), where=where)
+    won = won if where is None else won & where
+    rows.distance = shorten(game, at, rows.distance, width, where=won)
     rows.point = torch.where(expand_as(won, ray), at(rows.distance), rows.point)
     return won
 

@@ -3,7 +3,9 @@
 Su, Vargas and Sakurai, "One pixel attack for fooling deep neural networks", 2019.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from saddlepoint.core.model import Access, Model
 from saddlepoint.core.play import as_model, attack, checked_inputs
 from saddlepoint.core.result import Outcome, Share
 from saddlepoint.core.threat import Threat
+from saddlepoint.theory.picture import saved
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -73,6 +76,44 @@ class Reach:
         counts = np.zeros((self.probability.shape[1],) * 2, dtype=np.int64)
         np.add.at(counts, self.source, self.reached)
         return counts
+
+    def data(self) -> dict[str, Any]:
+        """All of it but the example's own rows, as plain data; None for a confidence that does not exist."""
+        return {
+            "success": self.success.data(),
+            "fooled": self.fooled.data(),
+            "confidence": None if np.isnan(self.confidence) else self.confidence,
+            "examples": np.bincount(self.source, minlength=self.probability.shape[1]).tolist(),
+            "histogram": self.histogram.tolist(),
+            "map": self.map.tolist(),
+        }
+
+    def plot(self, path: str | Path, classes: Sequence[str] | None = None) -> None:
+        """Draw the map from class to class, and how many classes the examples were turned into.
+
+        Args:
+            path: where to; the suffix says the format: .png, .svg, .pdf.
+            classes: their names; by default their numbers.
+        """
+        from matplotlib.figure import Figure  # heavy, and needed here only
+
+        k = self.probability.shape[1]
+        names = [str(i) for i in range(k)] if classes is None else [str(name) for name in classes]
+        figure = Figure(figsize=(10, 4.6), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
+        counts = np.ma.masked_where(np.eye(k, dtype=bool), self.map)
+        image = left.imshow(counts, cmap="Blues", vmin=0, vmax=max(1, int(counts.max() or 0)))
+        for i, j in zip(*np.nonzero(self.map), strict=True):
+            dark = self.map[i, j] > image.norm.vmax / 2
+            left.text(j, i, str(self.map[i, j]), ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        left.set_xticks(range(k), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        left.set_yticks(range(k), names)
+        left.set(xlabel="turned into", ylabel="class", title=f"examples turned, of {len(self.source)}")
+        right.bar(range(k), self.histogram, color="tab:blue")
+        right.set(xlabel="wrong classes reached", ylabel="examples", title=f"into any wrong class: {self.fooled}")
+        right.set_xticks(range(k))
+        right.spines[["top", "right"]].set_visible(False)
+        saved(figure, path)
 
     def __str__(self) -> str:
         few = f"{self.classes.mean():.2f} of {self.probability.shape[1] - 1}" if len(self.source) else "no"
