@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation: docs/pictures/{threats,trace,rubbish}.png and bench-*.png.
+"""Draw the pictures of the documentation: docs/pictures/{threats,trace,rubbish,reach}.png and bench-*.png.
 
 python docs/make_pictures.py
 
@@ -21,6 +21,7 @@ from saddlepoint.core.noise import Noise
 from saddlepoint.core.play import as_threat
 from saddlepoint.models.zoo import SmallCNN
 from saddlepoint.theory.picture import Frame, strip
+from saddlepoint.theory.reach import reachable
 from saddlepoint.theory.rubbish import fooling, gallery, rubbish
 from saddlepoint.theory.trace import trace
 from saddlepoint.threats import Parametric
@@ -84,6 +85,7 @@ def main() -> None:
     model = sp.TorchModel(net)
     index = int((y == 4).nonzero()[0])
     trace(model, x[[index]], y[[index]], eps=10).plot(out / "trace.png")
+    reachable(model, x[:100], y[:100], "l0:3", "SparseRS").plot(out / "reach.png")
     found = rubbish(model, (1, 28, 28), samples=1000)
     gallery(out / "rubbish.png", found, fooling(model, (1, 28, 28), "linf:0.1", samples=5))
     print(*found, sep="\n")

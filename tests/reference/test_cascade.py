@@ -13,7 +13,7 @@ REPORT = json.loads((Path(__file__).parents[2] / "benchmarks" / "cascade.json").
 ROWS = {
     (net, threat): row for net, threats in REPORT["nets"].items() for threat, row in threats.items() if row["images"] == 500
 }
-WEAKER = {("mnist-l2", "l2:1.5"): "2 to 5 of 500 more"}
+WEAKER = {("mnist-l2", "l2:1.5"), ("fashion-trades", "l2:1")}
 """Where Express leaves more than one example more than AutoAttack: docs/benchmarks.md says what is known of it."""
 
 
@@ -37,5 +37,5 @@ def test_for_a_tenth_of_the_passes(key: tuple[str, str]) -> None:
 
 
 def test_networks_of_several_kinds_in_both_norms() -> None:
-    assert len({net for net, _ in ROWS}) >= 3
+    assert len({net for net, _ in ROWS} - {net for net, _ in WEAKER}) >= 4
     assert all(sum(key[0] == net for key in ROWS) == 2 for net, _ in ROWS)

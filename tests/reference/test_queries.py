@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 REPORT = json.loads((Path(__file__).parents[2] / "benchmarks" / "queries.json").read_text())
+ATTACKS = {"Square linf", "Square l2", "SPSA linf", "ZOO l2", "SimBA l2", "HopSkipJump l2", "SignOPT l2", "Boundary l2"}
+PIXELS = {"OnePixel l0:1", "OnePixel l0:3"}
 ROWS: dict[str, Any] = {key: row for key, row in REPORT["rows"].items() if "error" not in row}
 WEAKER: dict[str, str] = {}
 """Where ours is below a library by more than the tolerance, and why."""
@@ -20,7 +22,7 @@ WEAKER: dict[str, str] = {}
 def test_no_weaker_at_equal_queries(key: str) -> None:
     ours, theirs = ROWS[key]["ours"], ROWS[key]["theirs"]
     weaker = ours["success"] < theirs["success"] - 0.02
-    if theirs["median"] is not None and key.split()[1] == "l2" and theirs["success"] > 0.99:
+    if theirs["median"] is not None and key.split()[1] == "l2":
         luck = 1.03 if key.startswith(("HopSkipJump", "SignOPT", "Boundary")) else 1.01
         weaker |= ours["median"] is None or ours["median"] > luck * theirs["median"]
     assert weaker == (key in WEAKER), f"{ours['success']}, {ours['median']} against {theirs['success']}, {theirs['median']}"
@@ -30,3 +32,15 @@ def test_no_weaker_at_equal_queries(key: str) -> None:
 def test_no_query_more(key: str) -> None:
     row = ROWS[key]  # a budget that is what the library spent differs from seed to seed, and is the last one's here
     assert row["ours"]["queries"] <= max(row["budget"], row["theirs"]["queries"]) + 1  # the re-check of what was found
+
+
+def test_every_attack_on_every_network() -> None:
+    measured = {tuple(key.split(" / ")[:2]) for key in REPORT["rows"]}
+    assert measured == {(name, net) for name in ATTACKS | PIXELS for net in ("digits", "fashion", "fashion-robust")}
+
+
+@pytest.mark.parametrize("net", ["fashion", "fashion-robust"])  # on the digits no attack breaks more than a tenth so
+def test_ten_points_above_differential_evolution_at_three_pixels(net: str) -> None:
+    row = ROWS[f"OnePixel l0:3 / {net} / torchattacks"]
+    assert row["ours"]["success"] >= row["theirs"]["success"] + 0.1
+    assert row["ours"]["queries"] <= row["theirs"]["queries"] / 3 + 1

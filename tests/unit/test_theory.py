@@ -304,3 +304,18 @@ def test_rubbish_command(module: str, tmp_path: Path) -> None:
     assert len(found["fooling"]["classes"]) == 10
     assert (tmp_path / "gallery.png").exists()
     assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+
+
+def test_reach_command(module: str, tmp_path: Path) -> None:
+    command = ["reach", module, "--data", "digits", "--attack", "SparseRS", "--set", "steps=20", "--threat", "l0:9"]
+    command += ["--limit", "12", "--out", "reach.png"]
+    done = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["attack"]["steps"] == 20
+    assert sum(map(sum, found["map"])) == found["success"]["count"]
+    assert sum(found["examples"]) == found["fooled"]["n"] <= 12
+    assert (tmp_path / "reach.png").stat().st_size > 1000
+    shown = CliRunner().invoke(app, [*command, "--sure"], catch_exceptions=False)
+    assert "into any wrong class" in shown.stdout
+    assert CliRunner().invoke(app, [*command[:-1], "nowhere/reach.png"]).exit_code == 2

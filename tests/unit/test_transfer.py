@@ -391,3 +391,30 @@ def substitute_table(made):
             values = row.get("misclassified", row)
             lines.append(f"| {name} | {row.get('queries', '')} | {' | '.join(f'{values[r]:.1f}' for r in radii)} |")
     return lines
+
+
+def test_a_substitute_from_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SADDLEPOINT_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    command = [
+        "substitute",
+        "mine.safetensors",
+        "--data",
+        "digits",
+        "--seeds",
+        "30",
+        "--set",
+        "rounds=3",
+        "--set",
+        "epochs=2",
+    ]
+    done = CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["queries"] == 30 + 30 + 60 == sum(entry["asked"] for entry in found["rounds"])
+    shown = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert f"source={found['source']}" in shown.stdout
+    played = ["attack", "Transfer", "--set", f"source={found['source']}", "--data", "digits", "--threat", "linf:0.2"]
+    assert CliRunner().invoke(app, [*played, "--limit", "20"], catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(app, ["substitute", "mine.bin", "--data", "digits"]).exit_code == 2
+    assert CliRunner().invoke(app, [*command, "--set", "nonsense=1"]).exit_code == 2

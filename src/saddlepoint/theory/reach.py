@@ -95,22 +95,25 @@ class Reach:
             path: where to; the suffix says the format: .png, .svg, .pdf.
             classes: their names; by default their numbers.
         """
-        from matplotlib.figure import Figure  # heavy, and needed here only
+        from matplotlib import colormaps  # heavy, and needed here only
+        from matplotlib.figure import Figure
 
         k = self.probability.shape[1]
         names = [str(i) for i in range(k)] if classes is None else [str(name) for name in classes]
-        figure = Figure(figsize=(10, 4.6), layout="constrained")
+        figure = Figure(figsize=(10, 4.9), layout="constrained")
+        figure.suptitle(str(self), fontsize=10)
         left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
-        counts = np.ma.masked_where(np.eye(k, dtype=bool), self.map)
-        image = left.imshow(counts, cmap="Blues", vmin=0, vmax=max(1, int(counts.max() or 0)))
+        colors = colormaps["Blues"].with_extremes(bad="0.85")
+        left.imshow(np.ma.masked_where(np.eye(k, dtype=bool), self.map), colors, vmin=0, vmax=max(1, int(self.map.max())))
         for i, j in zip(*np.nonzero(self.map), strict=True):
-            dark = self.map[i, j] > image.norm.vmax / 2
-            left.text(j, i, str(self.map[i, j]), ha="center", va="center", fontsize=8, color="white" if dark else "black")
+            color = "white" if 2 * self.map[i, j] > self.map.max() else "black"
+            left.text(j, i, str(self.map[i, j]), ha="center", va="center", fontsize=8, color=color)
+        counts = np.bincount(self.source, minlength=k)
         left.set_xticks(range(k), names, rotation=90 if max(map(len, names)) > 2 else 0)
-        left.set_yticks(range(k), names)
-        left.set(xlabel="turned into", ylabel="class", title=f"examples turned, of {len(self.source)}")
+        left.set_yticks(range(k), [f"{name} (n={n})" for name, n in zip(names, counts, strict=True)])
+        left.set(xlabel="turned into", ylabel="class", title="how many examples were turned")
         right.bar(range(k), self.histogram, color="tab:blue")
-        right.set(xlabel="wrong classes reached", ylabel="examples", title=f"into any wrong class: {self.fooled}")
+        right.set(xlabel="wrong classes", ylabel="examples", title="into how many classes")
         right.set_xticks(range(k))
         right.spines[["top", "right"]].set_visible(False)
         saved(figure, path)
