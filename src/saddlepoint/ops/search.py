@@ -25,17 +25,19 @@ def best_pair(
 
     Returns p, q, and whether such a pair exists. Exact, in memory linear in d: with u = alpha and v = -beta the score grows
     in both sums, so a feature that two others beat in both u and v is in no pair that is better than one without it, and
-    only the first two Pareto layers need to be paired.
+    only the first two Pareto layers need to be paired. Most features are beaten by the same two, and are not even sorted.
     """
     u = alpha.masked_fill(~allowed, -torch.inf)
     v = (-beta).masked_fill(~allowed, -torch.inf)
+    among = _unbeaten(u, v)
+    u, v = u.gather(1, among), v.gather(1, among)
     by_v = v.argsort(dim=1, descending=True, stable=True)
     order = by_v.gather(1, u.gather(1, by_v).argsort(dim=1, descending=True, stable=True))
     u, v = u.gather(1, order), v.gather(1, order)
     first = _front(v)
     layers = first | _front(v.masked_fill(first, -torch.inf))
     width = max(2, int(layers.sum(1).max()) if len(layers) else 2)
-    kept = layers.float().topk(min(width, u.shape[1]), dim=1).indices
+    kept = layers.float().topk(min(width, u.shape[1]), dim=1).indices.sort(dim=1).values
     keep = layers.gather(1, kept)
     u = u.gather(1, kept).masked_fill(~keep, -torch.inf)
     v = v.gather(1, kept).masked_fill(~keep, -torch.inf)
@@ -48,7 +50,7 @@ def best_pair(
         best.append(most.values)
         place.append(most.indices)
     score, at = torch.cat(best), torch.cat(place)
-    found = order.gather(1, kept)
+    found = among.gather(1, order.gather(1, kept))
     p = found.gather(1, (at // kept.shape[1])[:, None]).squeeze(1)
     q = found.gather(1, (at % kept.shape[1])[:, None]).squeeze(1)
     return p, q, score.isfinite()
@@ -58,6 +60,21 @@ def best_feature(alpha: Column, beta: Column, allowed: Bool[Tensor, "b d"]) -> t
     """The allowed feature with the largest -a b, a above and b below zero, and whether such a feature exists."""
     score, at = torch.where(allowed & (alpha > 0) & (beta < 0), -alpha * beta, -torch.inf).max(dim=1)
     return at, score.isfinite()
+
+
+def _unbeaten(u: Column, v: Column) -> Int[Tensor, "b k"]:
+    """Features in their order, at least those that two others, large in both u and v, do not beat in both."""
+    if u.shape[1] <= 2:
+        return torch.arange(u.shape[1], device=u.device).expand(len(u), -1)
+    strong = torch.minimum(u / _spread(u), v / _spread(v)).topk(2, dim=1).indices
+    beaten = (u < u.gather(1, strong).amin(1, keepdim=True)) & (v < v.gather(1, strong).amin(1, keepdim=True))
+    most = max(2, int((~beaten).sum(1).max())) if len(u) else 2
+    return beaten.logical_not().float().topk(most, dim=1).indices.sort(dim=1).values
+
+
+def _spread(values: Column) -> Float[Tensor, "b 1"]:
+    """Root of the sum of squares of what is finite."""
+    return values.nan_to_num(neginf=0.0).norm(dim=1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
 
 
 def _front(v: Column) -> Bool[Tensor, "b d"]:
