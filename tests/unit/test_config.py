@@ -156,6 +156,7 @@ def test_a_misspelled_name_is_recognized(name, nearest):
 
 def test_names_are_found_in_any_case():
     assert from_config("pgd", "attack") == a.PGD()
+    assert from_config({"name": "Restarts", "attack": "FGSM"}, "attack") == a.Restarts(attack=a.FGSM())
     assert from_config({"name": "LINF", "eps": "8/255"}, "threat") == Linf(8 / 255)
 
 

@@ -91,13 +91,20 @@ def to_config(value: Any) -> Any:
 
 
 def from_config(data: Any, kind: str) -> Any:
-    """The record of `kind` ("attack", "threat", ...) that plain data, or just a name, describes."""
+    """The record of `kind` ("attack", "threat", ...) that plain data, or just a name, describes; likewise inside it."""
     if isinstance(data, str):
         return registry(kind).get(data)()
     if not isinstance(data, Mapping) or "name" not in data:
         raise ConfigError(f"The {kind} must be a name or a table with the key 'name'; got {data!r}.")
-    arguments = {str(k): None if v == "none" else _nested(v, kind) for k, v in data.items() if k != "name"}
-    return registry(kind).get(data["name"])(**arguments)
+    cls = registry(kind).get(data["name"])
+    records = {name for name, field in getattr(cls, "__dataclass_fields__", {}).items() if field.type is registry(kind).base}
+    return cls(**{str(k): _field(v, kind, k in records) for k, v in data.items() if k != "name"})
+
+
+def _field(value: Any, kind: str, is_record: bool) -> Any:
+    if value == "none":
+        return None
+    return from_config(value, kind) if is_record and isinstance(value, str) else _nested(value, kind)
 
 
 def _nested(value: Any, kind: str) -> Any:
