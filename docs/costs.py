@@ -122,10 +122,15 @@ WHY = {
     "one-pixel-evolution": "the queries are the same by design",
     "universal": "the rest of ART's time is one image at a time",
     "spatial-digits": "two of them are the look at the clean image and the re-check",
-    "training": "it is as fast as the loop by hand, from which ART's trainer is not further away",
+    "training": "ART's trainer is not further away from the loop by hand",
     "training-free": "each of them trains, where most of ART's only attack",
 }
 """What is to be said of a bar that does not hold, by case, beside its counts and its profile."""
+
+
+def few(count: float) -> str:
+    """A number of passes in a few digits."""
+    return f"{count:,.0f}" if count >= 100 else f"{count:.3g}"
 
 
 def reason(name: str, entry: dict[str, Any], rival: str) -> str:
@@ -133,7 +138,7 @@ def reason(name: str, entry: dict[str, Any], rival: str) -> str:
     own, other = entry["results"]["saddlepoint"], entry["results"][rival]
     profiled = (report("profiles") or {"rows": {}})["rows"].get(name)
     network = "?" if profiled is None else f"{profiled['forward'] + profiled['backward']:.0%}"
-    passes = " against ".join(f"{one['forwards']:.4g} forward and {one['backwards']:.4g} backward" for one in (own, other))
+    passes = " against ".join(f"{few(one['forwards'])} forward and {few(one['backwards'])} backward" for one in (own, other))
     priced = [one["forwards"] + 2 * one["backwards"] for one in (other, own)]
     said = f"; {WHY[name].format(times=f'{priced[0] / priced[1]:.1f}')}" if name in WHY else ""
     return f"{passes} passes; the network has {network} of the time{said}"
