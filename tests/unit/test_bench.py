@@ -19,7 +19,7 @@ import saddlepoint as sp
 from saddlepoint.bench import CASES, Bar, Call, Case, Match, bench, judge, libraries, measure, suite, summary
 from saddlepoint.bench.libraries import Library
 from saddlepoint.bench.picture import picture
-from saddlepoint.bench.rounds import Counted
+from saddlepoint.bench.rounds import Counted, seeded
 from saddlepoint.bench.verdict import verdicts
 from saddlepoint.cli.app import app
 from saddlepoint.core.errors import InputError, UnknownName
@@ -252,3 +252,24 @@ def test_cases_are_complete(case: Case) -> None:
     assert set(case.rounds) <= set(case.calls)
     assert case.floor is not None or all(bar.kind != "floor" for bar in case.bars)
     assert json.loads(json.dumps(case.data())) == case.data()
+
+
+def test_torchattacks_begins_from_the_seed_of_the_round() -> None:
+    class Seeded:
+        def __init__(self, net: nn.Module, eps: float, seed: int = 0) -> None:
+            self.found = torch.tensor([eps, seed])
+
+        def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.found
+
+    class Unseeded(Seeded):
+        def __init__(self, net: nn.Module, eps: float) -> None:
+            super().__init__(net, eps, 7)
+
+    library, nothing = types.SimpleNamespace(Seeded=Seeded, Unseeded=Unseeded), torch.zeros(0)
+    with seeded(5):
+        found = [
+            libraries.run_torchattacks(library, nn.Identity(), nothing, nothing, "", Call(n, {"eps": 1}))
+            for n in ("Seeded", "Unseeded")
+        ]
+    assert [f.tolist() for f in found] == [[1, 5], [1, 7]]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import saddlepoint as sp
+from saddlepoint.core.attack import Attack, Seeks
 from saddlepoint.core.errors import AccessError, InputError
 from saddlepoint.testing.oracles import HalfSpace, Wavy, exact_distance
 
@@ -164,3 +165,38 @@ def test_source_target_is_about_one_class() -> None:
         sp.attack(model, x, sp.SourceTarget(y, int(y[0]), target), "linf:0.3", "PGD")
     with pytest.raises(InputError, match="needs two classes"):
         sp.attack(model, x[own], sp.SourceTarget(y[own], int(y[0]), int(y[0])), "linf:0.3", "PGD")
+
+
+@pytest.mark.parametrize("method", [A.PGD(steps=5), A.SPSA(steps=3), A.RayS(steps=30)])
+def test_of_what_a_search_within_a_radius_found_only_wins_are_asked_again(method: Attack) -> None:
+    model = Wavy()
+    x, y = model.inputs(40)
+    found = sp.attack(model, x, y, "linf:0.02", method)
+    won = found.rows(sp.Outcome.FOUND)
+    again = found.size.isfinite() if method.seeks is Seeks.MINIMUM else won
+    assert 0 < won.sum() < 40
+    assert found.forwards == found.queries.sum() + again.sum()
+    assert torch.equal(found.answer, model.labels(found.x_adv))
+
+
+def test_a_model_that_answers_apart_from_its_scores_is_asked_about_all() -> None:
+    class Apart(Wavy):
+        def labels(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(x),), 7)
+
+    model = Apart()
+    x, y = model.inputs(20)
+    found = sp.attack(model, x, y, "linf:0.05", A.PGD(steps=3))
+    kept = (found.x_adv != x).flatten(1).any(1)
+    assert (found.answer[kept] == 7).all()
+    assert found.forwards == found.queries.sum() + kept.sum()
+
+
+def test_the_answer_is_that_to_the_best_candidate_wherever_it_was_asked() -> None:
+    model = Wavy()
+    x, y = model.inputs(30)
+    plain, wide = A.APGD(steps=8, targets=3, loss="dlr"), A.SparseRS(steps=30)
+    for method, threat in ((plain, "linf:0.01"), (wide, "l0:1")):  # side by side, and candidates of few rows
+        for batch in (30, 7):
+            found = sp.attack(model, x, y, threat, method, batch=batch)
+            assert torch.equal(found.answer, model.labels(found.x_adv))

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import sys
 import types
 from collections.abc import Callable
@@ -57,7 +58,9 @@ def run_foolbox(foolbox: Any, net: nn.Module, x: Tensor, y: Tensor, _: str, call
 
 
 def run_torchattacks(torchattacks: Any, net: nn.Module, x: Tensor, y: Tensor, goal: str, call: Call) -> Tensor:
-    attack = getattr(torchattacks, call.attack)(net, **call.parameters)
+    make = getattr(torchattacks, call.attack)
+    seeded = "seed" in inspect.signature(make).parameters  # those would begin from seed 0 in every round
+    attack = make(net, **call.parameters, **({"seed": torch.initial_seed()} if seeded else {}))
     if goal == "targeted":
         attack.set_mode_targeted_by_function(lambda _, labels: (labels + 1) % CLASSES, quiet=True)
     return attack(x, y)

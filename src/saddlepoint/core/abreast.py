@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from saddlepoint.core.attack import Rows
+from saddlepoint.core.table import BEST
 
 if TYPE_CHECKING:
     from saddlepoint.core.game import Game
@@ -76,7 +77,7 @@ class Abreast:
 
         best = self.chosen(by_row("key").masked_fill(~counts, torch.inf), by_row("won") & counts)
         place = torch.arange(len(best), device=best.device) * self.count + best
-        for name in ("best", "theta", "key"):
+        for name in BEST:
             if getattr(rows, name) is not None:
                 setattr(rows, name, getattr(spread, name)[place])
         for name in ALARMS:

@@ -202,10 +202,13 @@ class Game(Table):
             ) from error
         self.backwards += len(gradient)
         if self.judged:
-            asked = torch.ones_like(self.live.won) if self._asked is None else self._asked
-            gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            largest = linf(gradient)
+            if not (largest < torch.inf).all():
+                gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+                largest = linf(gradient)
+            asked = True if self._asked is None else self._asked
             self.live.gradients += asked
-            self.live.blank += asked & (linf(gradient) == 0)
+            self.live.blank += asked & (largest == 0)
         return gradient
 
     def jacobian(self, outputs: Float[Tensor, "b k"], theta: Candidates) -> Float[Tensor, "b k *theta"]:
@@ -351,32 +354,15 @@ class Game(Table):
         b, m = len(theta), theta.shape[1] if population else 1
         flat = theta.flatten(0, 1) if population else theta
         chosen = self._charge(b, m, where)
-        rows = torch.arange(b, device=theta.device).repeat_interleave(m)
         size = self.full if population else self.chunk
+        if chosen is None and m == 1 and b <= size:
+            out = self._pass(None, flat, scores, apply)
+            return out.unflatten(0, (b, m)) if population else out
+        rows = torch.arange(b, device=theta.device).repeat_interleave(m)
         parts = (torch.arange(b * m, device=theta.device) if chosen is None else chosen).split(size)
-        answers = []
-        for part in parts:
-            whole = chosen is None and len(part) == b == b * m
-            of, theta_part = rows[part], flat if whole else flat[part]
-            x = self.live.x if whole else self.live.x[of]
-            verdict = self.verdict if whole else self.verdict.select(of)
-            x_adv = self._input(x, theta_part, apply)
-            self.forwards += len(part)
-            if scores:
-                answer = checked_logits(self.model.logits, x_adv)
-                answer = answer / self.live.scale[of, None] if self.judged else answer
-                broken = unanswered(answer)
-            else:
-                labels = checked_answers(self.model, x_adv)
-                broken = labels < 0
-                answer = labels
-            if self.judged:
-                self._judge(verdict, of, x, x_adv.detach(), theta_part.detach(), answer.detach(), broken)
-            if not scores:
-                answer = (verdict if self.goal is self.verdict else self.goal.select(of)).reached(labels) & ~broken
-            answers.append(answer)
+        answers = [self._pass(rows[part], flat[part], scores, apply) for part in parts]
         if chosen is None:
-            out = answers[0] if len(answers) == 1 else torch.cat(answers)
+            out = torch.cat(answers)
         else:
             # Whom nobody asks answers as the clean input does, which is not a win.
             out = self.clean_logits[rows] if scores else torch.zeros_like(rows, dtype=torch.bool)
@@ -385,6 +371,31 @@ class Game(Table):
             elif theta.requires_grad:
                 out = out + 0 * theta.sum()  # a constant, yet something to differentiate
         return out.unflatten(0, (b, m)) if population else out
+
+    def _pass(
+        self,
+        of: Int[Tensor, " f"] | None,
+        theta: Tensor,
+        scores: bool,
+        apply: Callable[[Tensor, Tensor], Tensor] | None,
+    ) -> Tensor:
+        """Ask about candidates of the rows `of`, or of every row in order: their logits, or whether they win."""
+        x, verdict, goal = self.live.x, self.verdict, self.goal
+        if of is not None:
+            same, x, verdict = goal is verdict, x[of], verdict.select(of)
+            goal = verdict if same else goal.select(of)
+        x_adv = self._input(x, theta, apply)
+        self.forwards += len(theta)
+        if scores:
+            answer = checked_logits(self.model.logits, x_adv)
+            answer = answer / self.column("scale", of)[:, None] if self.judged else answer
+            broken = unanswered(answer)
+        else:
+            answer = checked_answers(self.model, x_adv)
+            broken = answer < 0
+        if self.judged:
+            self._judge(verdict, of, x, x_adv.detach(), theta.detach(), answer.detach(), broken)
+        return answer if scores else goal.reached(answer) & ~broken
 
     def _input(self, x: Tensor, theta: Tensor, apply: Callable[[Tensor, Tensor], Tensor] | None) -> Tensor:
         """What the model is shown: the threat's result, in bounds and, if so asked, on the grid of `levels` values."""
@@ -404,14 +415,15 @@ class Game(Table):
         self._asked = where
         if not self.judged:
             return None
+        if where is None and self.limit is None:
+            self.live.queries = self.live.queries + m
+            return None
         allowed = torch.full_like(self.live.queries, m) if where is None else where * m
         if self.limit is not None:
             allowed = allowed.minimum(self.limit - self.live.queries).clamp_min(0)
         self.live.queries = self.live.queries + allowed
         if self.limit is not None:
             self.live.spent = self.live.queries >= self.limit
-        elif where is None:
-            return None
         ranks = torch.arange(m, device=allowed.device)
         chosen = (ranks < allowed[:, None]).flatten().nonzero().squeeze(1)
         return None if len(chosen) == b * m else chosen
@@ -420,7 +432,7 @@ class Game(Table):
     def _judge(
         self,
         verdict: Goal,
-        of: Int[Tensor, " f"],
+        of: Int[Tensor, " f"] | None,
         x: Tensor,
         x_adv: Tensor,
         theta: Tensor,
@@ -428,32 +440,33 @@ class Game(Table):
         broken: Bool[Tensor, " f"],
     ) -> None:
         """Note broken answers, and keep the best admissible candidate of every row."""
-        live = self.live
         if answer.is_floating_point():
             margin = verdict.margin(answer).masked_fill(broken, torch.inf)
         else:
             margin = torch.where(verdict.reached(answer) & ~broken, -1.0, 1.0).to(x.dtype)
-        if broken.any():
-            live.nonfinite = live.nonfinite.index_put((of[broken],), broken[broken])
-        wanted = -self.demand / live.scale[of] if self.demand else 0.0
-        reached = margin < wanted
-        if reached.any():
-            live.crossed = live.crossed.index_put((of[reached],), reached[reached])
-        hopeful = reached if self.seeks is Seeks.MINIMUM else margin < live.key[of]
-        if not hopeful.any():
+        reached = margin < (-self.demand / self.column("scale", of) if self.demand else 0.0)
+        self.mark("nonfinite", of, broken)
+        self.mark("crossed", of, reached)
+        hopeful = reached if self.seeks is Seeks.MINIMUM else margin < self.column("key", of)
+        hopes = int(hopeful.sum())
+        if not hopes:
             return
-        if not hopeful.all():
+        if 2 * hopes < len(hopeful):  # a copy of few costs less than a look at all
             pick = hopeful.nonzero().squeeze(1)
-            of, x, x_adv, theta, margin = of[pick], x[pick], x_adv[pick], theta[pick], margin[pick]
-        inside = self.given.contains(x, x_adv, theta)
+            of = pick if of is None else of[pick]
+            x, x_adv, theta, margin, answer, hopeful = (t[pick] for t in (x, x_adv, theta, margin, answer, hopeful))
+        size = self.given.size(x, x_adv, theta)
+        inside = hopeful & self.given.admits(size)
         if self.seeks is Seeks.MINIMUM:
-            self.keep(of, x_adv, theta, self.given.size(x, x_adv, theta), inside)
+            key, won = size.masked_fill(~hopeful, torch.inf), inside
         else:
-            self.keep(of, x_adv, theta, torch.where(inside, margin, torch.inf), inside & (margin < 0))
+            key, won = margin.masked_fill(~inside, torch.inf), inside & (margin < 0)
+        label = answer.argmax(1) if answer.is_floating_point() else answer
+        self.keep(of, best=x_adv, theta=theta, key=key, won=won, answer=label)
 
     @torch.no_grad()
     def verify(self) -> tuple[Tensor, Bool[Tensor, " n"], Int[Tensor, " n"]]:
-        """Clip the best candidates to the bounds and put them to the model once more.
+        """Clip the best candidates to the bounds and put those that won to the model once more.
 
         Returns the candidates (x where there is none), which of them reach the goal, and the answers to them.
         """
@@ -461,8 +474,9 @@ class Game(Table):
         rows = self.all
         kept = rows.key.isfinite() & ~rows.already & ~rows.broken
         best = torch.where(expand_as(kept, rows.x), rows.best, rows.x).clamp(*self.model.bounds)
-        holds, answers = torch.zeros_like(kept), rows.clean.clone()
-        for part in kept.nonzero().squeeze(1).split(self.chunk):
+        holds, answers = torch.zeros_like(kept), torch.where(kept, rows.answer, rows.clean)
+        told = self.seeks is Seeks.BUDGET and type(self.model).labels is Model.labels  # the answer is in the scores
+        for part in (kept & rows.won if told else kept).nonzero().squeeze(1).split(self.chunk):
             goal = self._goal.select(part)
             if goal.scale_free:
                 answers[part] = checked_answers(self.model, best[part])

@@ -62,11 +62,11 @@ class Result:
         outcome: (n,) int8 values of Outcome.
         size: (n,) size of the change in the threat's units; 0 for ALREADY_WRONG, infinite where nothing was found.
         clean: (n,) answers to the clean inputs.
-        answer: (n,) answers to `x_adv`.
+        answer: (n,) answers to `x_adv`: to the re-check if it won, else when it was tried.
         queries: (n,) forward passes spent on the row, the look at the clean input among them; the final re-check is not.
         gradients: (n,) backward passes.
         blank: (n,) backward passes whose gradient was exactly zero.
-        forwards: all forward passes of all rows, the final re-check included.
+        forwards: all forward passes of all rows, the re-check of what won included.
         backwards: all backward passes.
         theta: (n, *theta) what made `x_adv`, for a parametric threat (an angle, a flow); None for balls.
     """

@@ -1,14 +1,19 @@
 """The rows of a batch in a game: who is in play, and what has been found of each."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saddlepoint.core.abreast import Lanes
 from saddlepoint.core.attack import Rows
 from saddlepoint.core.goal import Goal
 from saddlepoint.core.noise import Noise
 from saddlepoint.core.threat import Threat
+from saddlepoint.ops.norms import expand_as
+
+if TYPE_CHECKING:
+    from saddlepoint.core.abreast import Lanes
 
 Column = Float[Tensor, " b"]
 
@@ -22,7 +27,10 @@ LEDGER = {
     "gradients": torch.int64,
     "blank": torch.int64,  # gradients that were exactly zero
 }
-"""What is written down of every row, beside its best candidate and that candidate's key."""
+"""What is written down of every row, beside its best candidate."""
+
+BEST = ("best", "theta", "key", "answer")
+"""Its best candidate: the input, its theta where that is not the change itself, its key, and the model's answer to it."""
 
 
 class Table:
@@ -43,6 +51,7 @@ class Table:
         self._goal, self._aim, self._noise = goal, goal, noise
         self.lanes: Lanes | None = None
         columns = {name: torch.zeros(len(x), dtype=kind, device=x.device) for name, kind in LEDGER.items()}
+        columns["answer"] = torch.zeros_like(columns["queries"])
         key = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
         theta = threat.zero(x) if threat.parametric else None
         self.all = Rows(x=x, starts=starts, best=x.clone() if judged else x, theta=theta, key=key, **columns)
@@ -88,7 +97,7 @@ class Table:
         """What the rows in play have found, on the table of all."""
         if self.live is self.all:
             return
-        for name in ("best", "theta", "key", *LEDGER):
+        for name in (*BEST, *LEDGER):
             column = getattr(self.all, name)
             if column is not None:
                 column[self.index] = getattr(self.live, name)
@@ -112,9 +121,9 @@ class Table:
     def settle(self, rows: Rows) -> Rows | None:
         """Let rows leave; None when nobody is left."""
         leave = self.live.retired | self.live.spent
-        if self.leaves_when_won and self.live.won.any():
+        if self.leaves_when_won:
             leave = leave | self.live.won
-            if self.lanes is not None:
+            if self.lanes is not None and self.live.won.any():
                 self.write_back()
                 leave = leave | ~self.lanes.counting(self.all.won)[self.index]
         if not leave.any():
@@ -127,18 +136,31 @@ class Table:
         self.goal = self.verdict if same else self.goal.select(stay)
         return rows.select(stay) if len(stay) else None
 
-    def keep(self, of: Int[Tensor, " f"], x_adv: Tensor, theta: Tensor, key: Column, won: Bool[Tensor, " f"]) -> None:
+    def column(self, name: str, of: Int[Tensor, " f"] | None) -> Tensor:
+        """A column of the rows in play, at the rows `of`; None stands for all of them in order, here and below."""
+        column: Tensor = getattr(self.live, name)
+        return column if of is None else column[of]
+
+    def mark(self, name: str, of: Int[Tensor, " f"] | None, flags: Bool[Tensor, " f"]) -> None:
+        """Write down an alarm of rows with a flag."""
+        column = getattr(self.live, name)
+        if of is None:
+            setattr(self.live, name, column | flags)
+        elif flags.any():
+            setattr(self.live, name, column.index_put((of[flags],), flags[flags]))
+
+    def keep(self, of: Int[Tensor, " f"] | None, *, key: Column, theta: Tensor, **candidates: Tensor) -> None:
         """Keep candidates with a key below their row's; among equals the first, whatever the order of writes."""
         live = self.live
-        lowest = live.key.scatter_reduce(0, of, key, "amin")
-        better = ((key == lowest[of]) & (key < live.key[of])).nonzero().squeeze(1)
-        if not len(better):
+        candidates |= {"key": key} if live.theta is None else {"key": key, "theta": theta}
+        if of is None:
+            better = key < live.key
+            for name, new in candidates.items():
+                setattr(live, name, torch.where(expand_as(better, new), new, getattr(live, name)))
             return
-        first = torch.full_like(live.queries, len(of)).scatter_reduce(0, of[better], better, "amin")
-        better = better[first[of[better]] == better]
-        target = of[better]
-        live.key = lowest
-        live.best = live.best.index_put((target,), x_adv[better])
-        if live.theta is not None:
-            live.theta = live.theta.index_put((target,), theta[better])
-        live.won = live.won.index_put((target,), live.won[target] | won[better])
+        lowest = live.key.scatter_reduce(0, of, key, "amin")
+        chosen = ((key == lowest[of]) & (key < live.key[of])).nonzero().squeeze(1)
+        first = torch.full_like(live.queries, len(of)).scatter_reduce(0, of[chosen], chosen, "amin")
+        chosen = chosen[first[of[chosen]] == chosen]
+        for name, new in candidates.items():
+            setattr(live, name, getattr(live, name).index_put((of[chosen],), new[chosen]))

@@ -71,4 +71,8 @@ class Threat(ABC):
 
     def contains(self, x: Batch, x_adv: Batch, theta: Theta | None = None) -> Bool[Tensor, " b"]:
         """Whether `x_adv` is in the set, up to rounding: 1e-6, or 1e-6 of the radius where that is more."""
-        return self.size(x, x_adv, theta) <= self.reach + 1e-6 * max(1.0, self.reach)
+        return self.admits(self.size(x, x_adv, theta))
+
+    def admits(self, size: Float[Tensor, " b"]) -> Bool[Tensor, " b"]:
+        """Whether changes of that size are in the set, up to the same rounding."""
+        return size <= self.reach + 1e-6 * max(1.0, self.reach)
