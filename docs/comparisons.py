@@ -147,16 +147,18 @@ def equal_queries(name: str) -> str:
         return ""
     lines = ["| | net | library | its success, median, queries | ours |", "|---|---|---|---|---|"]
     settings: dict[str, str] = {}
+    own = {key: value for key, value in found[0][1]["ours"]["attack"].items() if key != "steps"}
     for (what, net, library), row in found:
         settings.setdefault(f"{what}, {library}", f"{net}: `{row['parameters']}`")
         lines.append(f"| {what} | {net} | {library} | {spent(row['theirs'])} | {spent(row['ours'])} |")
     return "\n\n".join(
         [
             "## At equal queries",
-            f"Means over three seeds, {report['n']} images a net. Ours may ask as often as the library: what it would spend "
-            "on an image that withstands, or where nobody stops early, what it spent on average.",
+            f"Means over three seeds, {found[0][1]['n']} images a net. Ours may ask as often as the library: what it would "
+            "spend on an image that withstands, or where nobody stops early, what it spent on average.",
             "\n".join(lines),
-            "Settings: " + "; ".join(f"{who} on {how}" for who, how in settings.items()) + ".",
+            "Settings: " + "; ".join(f"{who} on {how}" for who, how in settings.items()) + ". "
+            f"Ours, but for the number of steps: `{call(own)}`.",
             f"Made by `{report['command']}` (torch {report['versions']['torch']}).",
         ]
     )

@@ -101,9 +101,10 @@ def scale() -> str:
     lines += ["| rows a batch | ours, microseconds an example | by hand | ratio |", "|---|---|---|---|"]
     for batch, row in found["batches"].items():
         lines.append(f"| {batch} | {row['ours']:.0f} | {row['by_hand']:.0f} | {row['ratio']:.2f} |")
-    lines += ["", "| | network | rows a batch | ours beside the loop by hand |", "|---|---|---|---|"]
+    lines += ["", "| | network | rows a batch | ours beside the loop by hand | in each process |", "|---|---|---|---|---|"]
     for kind, row in found["loops"].items():
-        lines.append(f"| {kind} | {row['network']} | {row['batch']} | {row['ratio']:.3f} |")
+        each = " ".join(f"{ratio:.2f}" for ratio in row["each"])
+        lines.append(f"| {kind} | {row['network']} | {row['batch']} | {row['ratio']:.3f} | {each} |")
     return "\n".join([*lines, "", made(found)])
 
 

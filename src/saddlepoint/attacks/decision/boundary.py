@@ -31,7 +31,8 @@ class Boundary(Attack):
 
     Attributes:
         steps: rounds, each a step of the best candidate.
-        candidates: queries a round. One of them takes the step around the input alone.
+        candidates: queries a round. One of them takes the step around the input alone. With two thousand queries in all, 5
+            come nearer; more make fuller passes.
         around: length of the first step around the input, in units of the distance.
         toward: length of the first step toward it, in units of the distance.
         attempts: random inputs to try as a start; the argument `starts` of `attack` comes before them.
