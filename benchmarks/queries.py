@@ -1,4 +1,4 @@
-"""Attacks by answers alone beside the public libraries, at equal queries: three networks, 50 images or more, three seeds.
+"""Attacks by answers alone beside the public libraries, at equal queries: three networks, 50 images, three seeds.
 
     python benchmarks/queries.py benchmarks/queries.json [FAMILY ...]
 
@@ -30,6 +30,7 @@ from saddlepoint.core.game import Stop
 from saddlepoint.core.play import attack
 from saddlepoint.models.torch import TorchModel
 
+N = 50
 SEEDS = (0, 1, 2)
 LIMIT = 400.0  # seconds of CPU time for one library on one network with one seed
 RADII = {"digits": (0.1, 1.5), "fashion": (0.03, 0.5), "fashion-robust": (0.1, 1.5)}  # l-inf, l-2
@@ -48,7 +49,6 @@ class Family:
         budget: queries on an image that withstands; None where every image costs about alike.
         share: of these queries that ours may spend.
         probabilities: whether the libraries are shown those instead of logits.
-        n: images a network; more where fewer leave it to luck who is ahead.
     """
 
     norm: float
@@ -58,7 +58,6 @@ class Family:
     budget: int | None = None
     share: float = 1.0
     probabilities: bool = False
-    n: int = 50
 
 
 def linf(net: str) -> float:
@@ -81,7 +80,7 @@ def square(norm: float, radius: Callable[[str], float]) -> Family:
         parts = {"square.n_queries": 1000, "version": "custom", "attacks": ["square"]}
         return {
             "torchattacks": Call("Square", {"norm": name, "eps": eps, "n_queries": 1000, "n_restarts": 1, "p_init": 0.8}),
-            "art": Call("SquareAttack", {"norm": norm, "eps": eps, "max_iter": 1000, "p_init": 0.8, "batch_size": 50}),
+            "art": Call("SquareAttack", {"norm": norm, "eps": eps, "max_iter": 1000, "p_init": 0.8, "batch_size": N}),
             "autoattack": Call("AutoAttack", {"norm": name, "eps": eps} | parts),
         }
 
@@ -105,14 +104,14 @@ def spsa(net: str) -> dict[str, Call]:
 
 HOP = {
     "foolbox (one by one)": Call("HopSkipJumpAttack", {"steps": 10, "constraint": "l2"}, batch=1),
-    "art": Call("HopSkipJump", {"norm": 2, "max_iter": 10, "max_eval": 10000, "init_eval": 100, "batch_size": 50}),
+    "art": Call("HopSkipJump", {"norm": 2, "max_iter": 10, "max_eval": 10000, "init_eval": 100, "batch_size": N}),
     "cleverhans": Call("hop_skip_jump_attack", {"norm": 2, "num_iterations": 10, "verbose": False}),
 }
 WALK = {
     "foolbox": Call("BoundaryAttack", {"steps": 2000}),
-    "art": Call("BoundaryAttack", {"targeted": False, "max_iter": 40, "batch_size": 50}),
+    "art": Call("BoundaryAttack", {"targeted": False, "max_iter": 40, "batch_size": N}),
 }
-SIGN = {"art": Call("SignOPTAttack", {"targeted": False, "max_iter": 15, "query_limit": 100000, "batch_size": 50})}
+SIGN = {"art": Call("SignOPTAttack", {"targeted": False, "max_iter": 15, "query_limit": 100000, "batch_size": N})}
 SIMPLE = {"art": Call("SimBA", {"attack": "px", "max_iter": 1000, "epsilon": 0.2, "batch_size": 1})}
 COORDINATES = {
     "art": Call(
@@ -126,9 +125,7 @@ FAMILIES = {
     "SPSA linf": Family(inf, linf, lambda queries: A.SPSA(steps=max(1, queries // 129)), spsa),
     "ZOO l2": Family(2, nearest, lambda queries: A.ZOO(coordinates=32), lambda _: COORDINATES),
     "SimBA l2": Family(2, l2, lambda queries: A.SimBA(steps=queries), lambda _: SIMPLE, 2001, probabilities=True),
-    "HopSkipJump l2": Family(
-        2, nearest, lambda queries: A.HopSkipJump(steps=queries, first_evaluations=40), lambda _: HOP, n=100
-    ),
+    "HopSkipJump l2": Family(2, nearest, lambda queries: A.HopSkipJump(steps=queries, first_evaluations=40), lambda _: HOP),
     "SignOPT l2": Family(2, nearest, lambda queries: A.SignOPT(steps=queries, evaluations=100), lambda _: SIGN),
     "Boundary l2": Family(2, nearest, lambda queries: A.Boundary(steps=queries, candidates=5), lambda _: WALK),
     "OnePixel l0:1": pixels(1, lambda queries: A.CornerSearch(), 1.0),
@@ -159,7 +156,7 @@ def measure(name: str, net: str, label: str) -> dict[str, Any]:
     """One library on one network beside ours, seed by seed, and the mean of both."""
     family = FAMILIES[name]
     call, radius = family.calls(net)[label], family.radius(net)
-    played = match(net, family.n, CASES)
+    played = match(net, N, CASES)
 
     def how(_: nn.Module, found: Tensor) -> dict[str, Any]:
         return judge(played.net, played.x, played.y, found, norm=family.norm, radius=radius)
@@ -174,7 +171,7 @@ def measure(name: str, net: str, label: str) -> dict[str, Any]:
         theirs.append(row)
         ours.append(rounds.once(play, played, how, seed, 1e6))
     sides = {"theirs": summed(theirs), "ours": summed(ours) | {"attack": to_config(method)}}
-    return {"parameters": str(call), "n": family.n, "budget": budget} | sides
+    return {"parameters": str(call), "budget": budget} | sides
 
 
 def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -205,7 +202,7 @@ def main() -> None:
                     continue
                 report["rows"][key] = row = measure(name, net, label)
                 print(key, {side: row[side] for side in ("theirs", "ours", "error") if side in row}, flush=True)
-                report |= {"command": "python benchmarks/queries.py benchmarks/queries.json", "versions": versions()}
+                report |= {"command": "python benchmarks/queries.py benchmarks/queries.json", "n": N, "versions": versions()}
                 given.out.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -154,8 +154,8 @@ def equal_queries(name: str) -> str:
     return "\n\n".join(
         [
             "## At equal queries",
-            f"Means over three seeds, {found[0][1]['n']} images a net. Ours may ask as often as the library: what it would "
-            "spend on an image that withstands, or where nobody stops early, what it spent on average.",
+            f"Means over three seeds, {report['n']} images a net. Ours may ask as often as the library: what it would spend "
+            "on an image that withstands, or where nobody stops early, what it spent on average.",
             "\n".join(lines),
             "Settings: " + "; ".join(f"{who} on {how}" for who, how in settings.items()) + ". "
             f"Ours, but for the number of steps: `{call(own)}`.",

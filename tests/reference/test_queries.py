@@ -1,6 +1,6 @@
 """By answers alone, each attack is as strong as the libraries' at equal queries (`python benchmarks/queries.py`).
 
-Three networks, 50 or 100 images, means over three seeds. The tolerances are what luck does to such a mean: one success in
+Three networks, 50 images, means over three seeds. The tolerances are what luck does to such a mean: one success in
 50, one percent of a median, three for walks by answers alone, whose medians differ by up to a tenth from seed to seed.
 """
 

@@ -30,7 +30,7 @@ class HopSkipJump(Attack):
     Attributes:
         steps: gradient estimates.
         first_evaluations: queries of the first estimate; the t-th takes sqrt(t) times as many. With two thousand queries in
-            all, 40 come nearer.
+            all, 40 come slightly nearer.
         most_evaluations: at most so many a step.
         gamma: width of the boundary search, in units of d^-1.5 (L2) or d^-2 (Linf) of the distance, d features.
         attempts: random inputs to try as a start, of gray and of black and white noise.
