@@ -102,6 +102,10 @@ def spsa(net: str) -> dict[str, Call]:
     }
 
 
+def hop_skip_jump(queries: int) -> Attack:
+    return A.HopSkipJump(steps=queries, first_evaluations=40, frequencies=0.5)
+
+
 HOP = {
     "foolbox (one by one)": Call("HopSkipJumpAttack", {"steps": 10, "constraint": "l2"}, batch=1),
     "art": Call("HopSkipJump", {"norm": 2, "max_iter": 10, "max_eval": 10000, "init_eval": 100, "batch_size": N}),
@@ -125,7 +129,7 @@ FAMILIES = {
     "SPSA linf": Family(inf, linf, lambda queries: A.SPSA(steps=max(1, queries // 129)), spsa),
     "ZOO l2": Family(2, nearest, lambda queries: A.ZOO(coordinates=32), lambda _: COORDINATES),
     "SimBA l2": Family(2, l2, lambda queries: A.SimBA(steps=queries), lambda _: SIMPLE, 2001, probabilities=True),
-    "HopSkipJump l2": Family(2, nearest, lambda queries: A.HopSkipJump(steps=queries, first_evaluations=40), lambda _: HOP),
+    "HopSkipJump l2": Family(2, nearest, hop_skip_jump, lambda _: HOP),
     "SignOPT l2": Family(2, nearest, lambda queries: A.SignOPT(steps=queries, evaluations=100), lambda _: SIGN),
     "Boundary l2": Family(2, nearest, lambda queries: A.Boundary(steps=queries, candidates=5), lambda _: WALK),
     "OnePixel l0:1": pixels(1, lambda queries: A.CornerSearch(), 1.0),

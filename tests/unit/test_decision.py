@@ -5,12 +5,15 @@ import torch
 
 import saddlepoint as sp
 from saddlepoint.attacks.decision.boundary import Boundary
-from saddlepoint.attacks.decision.hop_skip_jump import HopSkipJump
+from saddlepoint.attacks.decision.hop_skip_jump import HopSkipJump, directions
 from saddlepoint.attacks.decision.noise import BlendedNoise, SaltAndPepper
 from saddlepoint.attacks.decision.pointwise import Pointwise
 from saddlepoint.attacks.decision.rays import RayS, blocks
 from saddlepoint.attacks.decision.sign_opt import SignOPT
-from saddlepoint.attacks.decision.sur_free import SurFree, low_frequencies
+from saddlepoint.attacks.decision.sur_free import SurFree
+from saddlepoint.core.game import Game
+from saddlepoint.core.noise import Noise
+from saddlepoint.ops.images import cosines
 from saddlepoint.ops.norms import pixels
 from saddlepoint.testing.oracles import Wavy
 
@@ -116,10 +119,21 @@ def test_salt_and_pepper_paints_black_or_white_and_all_channels_of_a_pixel():
     assert (values.amin(1) == values.amax(1))[painted[:, 0]].all()
 
 
-def test_low_frequencies_are_orthonormal():
-    waves = low_frequencies(8, 0.5, torch.zeros(1))
-    assert waves.shape == (8, 4)
-    assert torch.allclose(waves.T @ waves, torch.eye(4, dtype=waves.dtype))
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(("share", "dimensions"), [(1.0, 64), (0.5, 16)])
+def test_probes_of_an_estimate_are_orthogonal_and_fair(flat, share, dimensions):
+    model = Wavy((1, 8, 8))
+    x, y = model.inputs(400)
+    game = Game(model, x, sp.Untargeted(y), sp.L2(1.0), noise=Noise(0, torch.arange(400)))
+    u = directions(game, dimensions + 3, flat, share)
+    assert u.shape == (400, dimensions + 3, 1, 8, 8)
+    first = u[:, :dimensions].flatten(2)
+    assert torch.allclose(first @ first.mT, torch.eye(dimensions).expand(400, -1, -1), atol=1e-4)
+    waves = cosines(8, 1.0, x).float()
+    spectrum = torch.einsum("ih,bmchw,jw->bmcij", waves, u, waves)
+    high = torch.arange(8) >= 8 * share
+    assert spectrum[..., high[:, None] | high].abs().sum() < 1e-2
+    assert u.flatten(2).mean((0, 1)).abs().max() < 0.02  # no side of any feature is preferred
 
 
 def test_surfree_takes_directions_orthogonal_to_those_before(monkeypatch):

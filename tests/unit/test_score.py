@@ -9,13 +9,13 @@ from torch import Tensor
 
 import saddlepoint as sp
 from saddlepoint.attacks.score.estimate import slope
-from saddlepoint.attacks.score.simba import cosines
 from saddlepoint.core.attack import Attack, Rows
 from saddlepoint.core.errors import AccessError
 from saddlepoint.core.game import Game
 from saddlepoint.core.goal import Targeted, Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.noise import Noise
+from saddlepoint.ops.images import cosines
 from saddlepoint.testing.oracles import HalfSpace, Wavy
 from saddlepoint.threats import L2, Ball, Linf
 
@@ -50,9 +50,10 @@ def test_simba_walks_no_farther_than_its_directions_are_long(basis: str) -> None
         assert ((rows.tried <= step) & (2 * rows.tried >= step - 1)).all()  # one or two queries a direction
 
 
-def test_cosines_are_orthonormal() -> None:
-    waves = cosines(7, torch.zeros(1, dtype=torch.float64))
-    assert torch.allclose(waves @ waves.T, torch.eye(7, dtype=torch.float64), atol=1e-12)
+@pytest.mark.parametrize(("share", "count"), [(1.0, 7), (0.5, 4)])
+def test_cosines_are_orthonormal(share: float, count: int) -> None:
+    waves = cosines(7, share, torch.zeros(1))
+    assert torch.allclose(waves @ waves.T, torch.eye(count, dtype=torch.float64), atol=1e-12)
     assert waves[0].std() < 1e-12
 
 

@@ -80,8 +80,8 @@ class Table:
 
     @property
     def best(self) -> Float[Tensor, "b *shape"]:
-        """The best candidate so far, x itself where there is none."""
-        return self.live.best
+        """A copy of the best candidate so far, x itself where there is none."""
+        return self.live.best.clone()
 
     @property
     def turn(self) -> Int[Tensor, " b"]:
@@ -149,18 +149,23 @@ class Table:
         elif flags.any():
             setattr(self.live, name, column.index_put((of[flags],), flags[flags]))
 
-    def keep(self, of: Int[Tensor, " f"] | None, *, key: Column, theta: Tensor, **candidates: Tensor) -> None:
-        """Keep candidates with a key below their row's; among equals the first, whatever the order of writes."""
-        live = self.live
-        candidates |= {"key": key} if live.theta is None else {"key": key, "theta": theta}
+    def keep(self, of: Int[Tensor, " f"] | None, *, theta: Tensor, **candidates: Tensor) -> None:
+        """Keep candidates with a `key` below their row's; among equals the first, whatever the order of writes.
+
+        They are written in place: a table that moved through memory with every pass would cost the model its cache.
+        """
+        live, key = self.live, candidates["key"]
+        if live.theta is not None:
+            candidates["theta"] = theta
         if of is None:
             better = key < live.key
             for name, new in candidates.items():
-                setattr(live, name, torch.where(expand_as(better, new), new, getattr(live, name)))
+                column = getattr(live, name)
+                torch.where(expand_as(better, new), new, column, out=column)
             return
         lowest = live.key.scatter_reduce(0, of, key, "amin")
         chosen = ((key == lowest[of]) & (key < live.key[of])).nonzero().squeeze(1)
         first = torch.full_like(live.queries, len(of)).scatter_reduce(0, of[chosen], chosen, "amin")
         chosen = chosen[first[of[chosen]] == chosen]
         for name, new in candidates.items():
-            setattr(live, name, getattr(live, name).index_put((of[chosen],), new[chosen]))
+            getattr(live, name)[of[chosen]] = new[chosen]

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from saddlepoint.attacks.decision.walk import AT_ONCE, any_wins, begin, boundary, most_queries, wins
 from saddlepoint.core.attack import Attack, Rows, Seeks
-from saddlepoint.core.config import Count, StepSize, record
+from saddlepoint.core.config import Count, Share, StepSize, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.images import as_image, cosines
 from saddlepoint.ops.norms import expand_as, l2, unit
 from saddlepoint.threats import L2, Linf
 
@@ -27,16 +28,22 @@ class HopSkipJump(Attack):
     argument `starts` of `attack` gives images of the target class for a targeted one. A row without one ends as NOT_FOUND
     and holds nobody up.
 
+    With `frequencies` below one, probes are as smooth as a network's gradient often is, which spares queries: half of them
+    brought it a tenth nearer with two thousand on small images (QEBA: Li, Xu, Zhang, Yang and Li, "QEBA: Query-Efficient
+    Boundary-Based Blackbox Attack", CVPR 2020). With many queries it may bar the way to the nearest point.
+
     Attributes:
         steps: gradient estimates.
         first_evaluations: queries of the first estimate; the t-th takes sqrt(t) times as many. With two thousand queries in
             all, 40 come slightly nearer.
         most_evaluations: at most so many a step.
         gamma: width of the boundary search, in units of d^-1.5 (L2) or d^-2 (Linf) of the distance, d features.
+        frequencies: probes are made of this share of the lowest frequencies along each axis of an image.
         attempts: random inputs to try as a start, of gray and of black and white noise.
 
-    Deviations: of the first four random inputs that win, the walk begins at the nearest. The search for a step length gives
-    up after 15 halvings, where the code of the authors may loop forever.
+    Deviations: the probes of an estimate are orthogonal to each other, which brings it nearer to the normal. Of the first
+    four random inputs that win, the walk begins at the nearest. The search for a step length gives up after 15 halvings,
+    where the code of the authors may loop forever.
     """
 
     access: ClassVar = Access.LABELS
@@ -55,6 +62,7 @@ class HopSkipJump(Attack):
     first_evaluations: Count = 100
     most_evaluations: Count = 10_000
     gamma: StepSize = 1.0
+    frequencies: Share = 1.0
     attempts: Count = 100
 
     def passes(self, features: int, classes: int) -> tuple[int, int]:
@@ -77,7 +85,7 @@ class HopSkipJump(Attack):
             rows = yield rows
             reach = 0.1 * (high - low) if t == 1 else threshold * rows.distance * (features if flat else math.sqrt(features))
             radius = torch.as_tensor(reach, dtype=game.x.dtype, device=game.x.device).expand(len(game.x))
-            rows.normal = normal(game, rows.point, radius, self.evaluations(t), flat)
+            rows.normal = normal(game, rows.point, radius, self.evaluations(t), flat, self.frequencies)
             rows = yield rows
             rows.distance = game.threat.size(game.x, rows.point)
             direction = rows.normal.sign() if flat else rows.normal
@@ -87,7 +95,7 @@ class HopSkipJump(Attack):
             rows.point = boundary(game, rows.point, threshold, flat)
 
 
-def normal(game: Game, point: Tensor, radius: Tensor, evaluations: int, flat: bool) -> Tensor:
+def normal(game: Game, point: Tensor, radius: Tensor, evaluations: int, flat: bool, frequencies: float) -> Tensor:
     """Monte Carlo estimate of the direction into the winning side, of unit length."""
     features = point[0].numel() if len(point) else 1
     part = max(1, min(evaluations, AT_ONCE // features))
@@ -95,9 +103,7 @@ def normal(game: Game, point: Tensor, radius: Tensor, evaluations: int, flat: bo
     sums = torch.zeros_like(point), torch.zeros_like(point)
     votes = torch.zeros_like(radius)
     for done in range(0, evaluations, part):
-        shape = (min(part, evaluations - done), *point.shape[1:])
-        u = game.noise.uniform(*shape, dtype=point.dtype) * 2 - 1 if flat else game.noise.normal(*shape, dtype=point.dtype)
-        u = u / u.flatten(2).norm(dim=2).view(*u.shape[:2], *(1,) * (u.dim() - 2))
+        u = directions(game, min(part, evaluations - done), flat, frequencies)
         probe = (point[:, None] + expand_as(radius, u) * u).clamp(low, high)
         u = (probe - point[:, None]) / expand_as(radius.clamp_min(1e-30), u)
         vote = any_wins(game, probe).to(point.dtype) * 2 - 1
@@ -106,6 +112,22 @@ def normal(game: Game, point: Tensor, radius: Tensor, evaluations: int, flat: bo
     mean = expand_as(votes / evaluations, point)
     estimate = torch.where(mean.abs() == 1, mean * sums[1], sums[0] - mean * sums[1])
     return unit(estimate, l2(estimate))
+
+
+def directions(game: Game, count: int, flat: bool, frequencies: float) -> Tensor:
+    """(b, count, *shape) random directions of unit length, in frames of as many orthogonal ones as there are dimensions."""
+    c, *sides = as_image(game.x)
+    basis = [cosines(n, frequencies, game.x) for n in sides] if frequencies < 1 else []
+    shape = (c, *map(len, basis)) if basis else (c, *sides)
+    dtype = torch.promote_types(game.x.dtype, torch.float32)
+    frame = min(count, math.prod(shape))
+    drawn = math.ceil(count / frame), frame, math.prod(shape)
+    u = game.noise.uniform(*drawn, dtype=dtype) * 2 - 1 if flat else game.noise.normal(*drawn, dtype=dtype)
+    q, r = torch.linalg.qr(u.transpose(2, 3))
+    u = (q * r.diagonal(dim1=2, dim2=3).sign()[:, :, None]).transpose(2, 3).flatten(1, 2)[:, :count]
+    if basis:
+        u = torch.einsum("ih,bmcij,jw->bmchw", basis[0], u.unflatten(2, shape).double(), basis[1])
+    return u.reshape(*u.shape[:2], *game.x.shape[1:]).to(game.x.dtype)
 
 
 def hop(game: Game, point: Tensor, direction: Tensor, length: Tensor) -> Tensor:

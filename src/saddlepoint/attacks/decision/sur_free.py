@@ -14,7 +14,7 @@ from saddlepoint.core.game import Game
 from saddlepoint.core.goal import LeastLikely, Targeted, Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
-from saddlepoint.ops.images import as_image
+from saddlepoint.ops.images import as_image, cosines
 from saddlepoint.ops.norms import expand_as, l2, unit
 from saddlepoint.threats import L2
 
@@ -70,8 +70,8 @@ class SurFree(Attack):
         rows = yield from begin(game, self.attempts)
         rows.point = boundary(game, rows.point, 1e-3, flat=False)
         rows.most = torch.full_like(rows.distance, FIRST)
-        basis = [low_frequencies(n, self.frequencies, game.x) for n in as_image(game.x)[1:]]
-        directions = as_image(game.x)[0] * math.prod(b.shape[1] for b in basis)
+        basis = [cosines(n, self.frequencies, game.x) for n in as_image(game.x)[1:]]
+        directions = as_image(game.x)[0] * math.prod(len(b) for b in basis)
         rows.past = game.x[:, None].repeat(1, min(self.remembered, directions // 2), *(1,) * (game.x.dim() - 1)) * 0
         for t in range(self.steps):
             rows = yield rows
@@ -111,20 +111,12 @@ class SurFree(Attack):
         rows.most = (rows.most * torch.where(found, 1 / CHANGE, CHANGE)).clamp_max(MOST)
 
 
-def low_frequencies(n: int, share: float, like: Tensor) -> Tensor:
-    """(n, m) cosines of the lowest frequencies along an axis of length n, orthonormal and in double precision."""
-    at = torch.arange(n, dtype=torch.float64, device=like.device) + 0.5
-    frequency = torch.arange(math.ceil(share * n), dtype=torch.float64, device=like.device)
-    waves = (math.pi / n * at[:, None] * frequency).cos()
-    return waves / waves.norm(dim=0)
-
-
 def sideways(game: Game, past: Tensor, out: Tensor, basis: list[Tensor]) -> Tensor:
     """A random direction, orthogonal to the way out and to the last directions."""
     down, across = basis
     c = as_image(game.x)[0]
-    draw = game.noise.normal(c, down.shape[1], across.shape[1], dtype=out.dtype).double()
-    side = torch.einsum("hi,bcij,wj->bchw", down, draw, across).to(out.dtype).reshape(out.shape)
+    draw = game.noise.normal(c, len(down), len(across), dtype=out.dtype).double()
+    side = torch.einsum("ih,bcij,jw->bchw", down, draw, across).to(out.dtype).reshape(out.shape)
     for _ in range(2):  # once more, against rounding
         shared = (past * side[:, None]).flatten(2).sum(2)
         side = side - (expand_as(shared, past) * past).sum(1)

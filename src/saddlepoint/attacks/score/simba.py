@@ -13,7 +13,7 @@ from saddlepoint.core.config import Count, Share, StepSize, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
-from saddlepoint.ops.images import as_image
+from saddlepoint.ops.images import as_image, cosines
 from saddlepoint.threats import L2, Linf
 
 
@@ -94,14 +94,7 @@ class SimBA(Attack):
             return torch.zeros_like(game.x).flatten(1).scatter(1, number, length[:, None]).view_as(game.x)
         number = number.squeeze(1)
         channel, row, column = number // (h * w), number // w % h, number % w
-        wave = cosines(h, game.x)[row][:, :, None] * cosines(w, game.x)[column][:, None, :] * length[:, None, None]
+        down, across = (cosines(n, 1.0, game.x).to(game.x.dtype) for n in (h, w))
+        wave = down[row][:, :, None] * across[column][:, None, :] * length[:, None, None]
         canvas = game.x.new_zeros(len(wave), c, h, w)
         return canvas.scatter(1, channel[:, None, None, None].expand(-1, 1, h, w), wave[:, None]).view_as(game.x)
-
-
-def cosines(n: int, like: Tensor) -> Tensor:
-    """(n, n) orthonormal rows: the basis of the discrete cosine transform (DCT-II), low frequencies first."""
-    k, at = torch.arange(n, dtype=torch.float64), torch.arange(n, dtype=torch.float64) + 0.5
-    waves = (math.pi / n * k[:, None] * at).cos() * math.sqrt(2 / n)
-    waves[0] /= math.sqrt(2)
-    return waves.to(like)
