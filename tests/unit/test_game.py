@@ -6,6 +6,8 @@ import torch
 import saddlepoint as sp
 from saddlepoint.core.attack import Attack, Seeks
 from saddlepoint.core.errors import AccessError, InputError
+from saddlepoint.core.game import Game, Stop
+from saddlepoint.core.noise import Noise
 from saddlepoint.testing.oracles import HalfSpace, Wavy, exact_distance
 
 A = sp.attacks
@@ -200,3 +202,17 @@ def test_the_answer_is_that_to_the_best_candidate_wherever_it_was_asked() -> Non
         for batch in (30, 7):
             found = sp.attack(model, x, y, threat, method, batch=batch)
             assert torch.equal(found.answer, model.labels(found.x_adv))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_an_attack_has_read_of_the_best_stays_as_it_was(several: bool) -> None:
+    model = Wavy()
+    x, y = model.inputs(4)
+    game = Game(model, x, sp.Untargeted(y), sp.Linf(1.0), noise=Noise(0, torch.arange(4)), stop=Stop.NEVER)
+    before, given = game.best, x.clone()
+    target = 1 - x.round()
+    moved = (target - x)[:, None].expand(-1, 3, *x.shape[1:]) if several else target - x
+    game.logits(moved, population=several)
+    assert torch.equal(game.best, x + (target - x))
+    assert torch.equal(before, given)
+    assert torch.equal(x, given)
