@@ -1,6 +1,6 @@
 """How cost grows: peak memory and CPU time over the number of examples, and over the rows a batch.
 
-    python benchmarks/scale.py benchmarks/scale.json
+    python benchmarks/scale.py benchmarks/scale.json [LOOP ...]
 
 The digits of the reference case, repeated, and its net; PGD of five steps in a ball so small that nothing is fooled, so that
 every example costs the same. Each line is a fresh process on one thread: `attack` is `sp.attack` on arrays in memory, and
@@ -8,7 +8,8 @@ every example costs the same. Each line is a fresh process on one thread: `attac
 rows a batch. Peak memory is that of the process, torch and all (`start`: after the imports and one forward pass). What the
 game costs is seen beside loops written by hand, in the same process, in turn: five steps on batches of few and of many rows,
 forty on two networks, and one pass of adversarial training with seven steps. These loops run as the `saddlepoint` command
-does, which keeps freed memory; the last three in fresh processes, since one differs from the next by several percent.
+does, which keeps freed memory; the last three in fresh processes, since one differs from the next by several percent. Where
+loops are named, only these are measured anew.
 """
 
 import copy
@@ -40,7 +41,7 @@ from saddlepoint.evaluation.engine import Contender, execute
 CASES = Path(__file__).parent.parent / "tests" / "reference" / "cases"
 EPS, STEPS = 0.002, 5
 SIZES, BATCHES, ROUNDS = (100, 1000, 10_000), (1, 8, 64, 512), 7
-PROCESSES, EACH = 9, 4  # fresh ones for a loop, and rounds in each
+PROCESSES, EACH = 15, 4  # fresh ones for a loop, and rounds in each
 LOOPS = {"evaluation": ("digits", 256), "evaluation of a larger network": ("residual", 64), "training": ("untrained", 256)}
 
 
@@ -137,9 +138,17 @@ def in_turn(ours: Callable[[], Any], by_hand: Callable[[], Any], count: int) -> 
     return statistics.median(ours_each), statistics.median(hand_each), statistics.median(ratios)
 
 
-def main(path: str) -> None:
-    """Measure, print, and write down."""
-    torch.set_num_threads(1)
+def looped(report: dict[str, Any], *kinds: str) -> None:
+    """Loops in fresh processes: the median, and each."""
+    for kind in kinds:
+        each = [in_a_process("loop", kind) for _ in range(PROCESSES)]
+        ratios = sorted(one["ratio"] for one in each)
+        report["loops"][kind] = found = each[0] | {"ratio": statistics.median(ratios), "each": ratios}
+        print(kind, found, flush=True)
+
+
+def growth() -> dict[str, Any]:
+    """What is not a loop: growth with examples, and with the rows a batch."""
     lines = [("start", 100), *((kind, n) for kind in ("attack", "engine") for n in SIZES)]
     report: dict[str, Any] = {
         "command": "python benchmarks/scale.py benchmarks/scale.json",
@@ -156,12 +165,15 @@ def main(path: str) -> None:
     for batch in BATCHES:
         report["batches"][str(batch)] = found = per_example(batch)
         print("batch", batch, found, flush=True)
-    for kind in LOOPS:
-        each = [in_a_process("loop", kind) for _ in range(PROCESSES)]
-        ratios = sorted(one["ratio"] for one in each)
-        report["loops"][kind] = found = each[0] | {"ratio": statistics.median(ratios), "each": ratios}
-        print(kind, found, flush=True)
-    Path(path).write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def main(path: Path, *kinds: str) -> None:
+    """Measure, print, and write down."""
+    torch.set_num_threads(1)
+    report = json.loads(path.read_text()) if kinds else growth()
+    looped(report, *(kinds or LOOPS))
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
@@ -173,4 +185,4 @@ if __name__ == "__main__":
         else:
             print(json.dumps(grown(sys.argv[2], int(sys.argv[3]))))
     else:
-        main(sys.argv[1])
+        main(Path(sys.argv[1]), *sys.argv[2:])
