@@ -34,7 +34,9 @@ def test_every_attack_on_every_network() -> None:
     assert measured == {(name, net) for name in ATTACKS | PIXELS for net in ("digits", "fashion", "fashion-robust")}
 
 
-@pytest.mark.parametrize("net", ["fashion", "fashion-robust"])  # on the digits no attack breaks more than a tenth so
+# On the digits five of 50 is all there is: SparseRS with 40,000 queries, CornerSearch, SigmaZero, BrendelBethge,
+# CarliniWagner and FMN break the same five, and differential evolution four.
+@pytest.mark.parametrize("net", ["fashion", "fashion-robust"])
 def test_ten_points_above_differential_evolution_at_three_pixels(net: str) -> None:
     row = ROWS[f"OnePixel l0:3 / {net} / torchattacks"]
     assert row["ours"]["success"] >= row["theirs"]["success"] + 0.1
