@@ -112,7 +112,7 @@ WHY = {
     "pgd-digits": "toward the end of few rows, which cost more each",
     "pgd-digits-0.3": "even at the price of full ones {times} times less, if a backward pass is worth two forward ones",
     "pgd-robust": "nobody is far from the loop written by hand",
-    "pgd-floor": "there is the look at the clean input, the last iterate and the re-check of what won",
+    "pgd-floor": "two are the look at the clean input and the last iterate",
     "apgd-t-10": "what is saved is what a pass of six rows costs above one of fifty",
     "square-10": "several proposals are looked at together",
     "square-robust-10": "several proposals are looked at together",
