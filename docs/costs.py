@@ -1,8 +1,11 @@
 """What the pages say of cost: agreement with AutoAttack at a tenth of its passes, growth, and faster copies."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+from saddlepoint.bench import CASES
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -134,15 +137,25 @@ def few(count: float) -> str:
     return f"{count:,.0f}" if count >= 100 else f"{count:.3g}"
 
 
+def share(name: str) -> float:
+    """The network's share of our time in a case."""
+    profiled = (report("profiles") or {"rows": {}})["rows"].get(name, {"forward": math.nan, "backward": math.nan})
+    return float(profiled["forward"] + profiled["backward"])
+
+
+def at_best(name: str, kind: str, found: float) -> str:
+    """What a ratio of times would be if all that is not the network took no time."""
+    bound = {"times": found / share(name), "floor": found * share(name)}.get(kind)
+    return "-" if bound is None else f"{bound:.3g}"
+
+
 def reason(name: str, entry: dict[str, Any], rival: str) -> str:
     """The passes an example of both sides, the network's share of our time, and what else there is to say."""
     own, other = entry["results"]["saddlepoint"], entry["results"][rival]
-    profiled = (report("profiles") or {"rows": {}})["rows"].get(name)
-    network = "?" if profiled is None else f"{profiled['forward'] + profiled['backward']:.0%}"
     passes = " against ".join(f"{few(one['forwards'])} forward and {few(one['backwards'])} backward" for one in (own, other))
     priced = [one["forwards"] + 2 * one["backwards"] for one in (other, own)]
     said = f"; {WHY[name].format(times=f'{priced[0] / priced[1]:.1f}')}" if name in WHY else ""
-    return f"{passes} passes; the network has {network} of the time{said}"
+    return f"{passes} passes; the network has {share(name):.0%} of the time{said}"
 
 
 def missed() -> str:
@@ -150,12 +163,14 @@ def missed() -> str:
     found = report("bench")
     if found is None:
         return "Not measured yet: `make bench`."
-    lines = ["| case | asked | found | why |", "|---|---|---|---|"]
+    lines = ["| case | asked | found | at best | why |", "|---|---|---|---|---|"]
     for name, entry in found["cases"].items():
+        kinds = {str(bar): bar.kind for bar in CASES[name].bars}
         bars = [bar for bar in entry["bars"] if bar["holds"] is False]
         if bars:
             asks, values = (" and ".join(str(bar[key]) for bar in bars) for key in ("asks", "found"))
-            lines.append(f"| `{name}` | {asks} | {values} | {reason(name, entry, bars[0]['rival'])} |")
+            bounds = " and ".join(at_best(name, kinds[bar["asks"]], bar["found"]) for bar in bars)
+            lines.append(f"| `{name}` | {asks} | {values} | {bounds} | {reason(name, entry, bars[0]['rival'])} |")
     held = sum(bar["holds"] is True for entry in found["cases"].values() for bar in entry["bars"])
     total = sum(len(entry["bars"]) for entry in found["cases"].values())
     return "\n".join([f"{held} of {total} bars hold.", "", *lines])
