@@ -152,7 +152,7 @@ class Table:
     def keep(self, of: Int[Tensor, " f"] | None, *, theta: Tensor, **candidates: Tensor) -> None:
         """Keep candidates with a `key` below their row's; among equals the first, whatever the order of writes.
 
-        They are written in place: a table that moved through memory with every pass would cost the model its cache.
+        They are written in place, since nobody else holds these columns: `best` hands out copies.
         """
         live, key = self.live, candidates["key"]
         if live.theta is not None:
