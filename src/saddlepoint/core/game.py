@@ -148,21 +148,17 @@ class Game(Table):
         if below is None:
             below = torch.full_like(self.live.key, 0.0 if self.leaves_when_won else -torch.inf)
         most = torch.full_like(self.live.queries, m) if most is None else most
-        of = torch.arange(b, device=theta.device).repeat_interleave(m)
-        flat, x, goal = theta.flatten(0, 1), self.live.x[of], self.goal.select(of)
+        of = None if m == 1 else torch.arange(b, device=theta.device).repeat_interleave(m)
+        flat, x = theta.flatten(0, 1), self.live.x if of is None else self.live.x[of]
         x_adv = self._input(x, flat, None)
         self.forwards += b * m
-        if self.access <= Access.LABELS:
-            answer = checked_answers(self.model, x_adv)
-            broken = answer < 0
-            margin = torch.where(goal.reached(answer) & ~broken, -1.0, 1.0).to(x.dtype)
-        else:
-            answer = checked_logits(self.model.logits, x_adv)
-            answer = answer / self.live.scale[of, None] if self.judged else answer
-            margin, broken = goal.margin(answer), unanswered(answer)
-        places = torch.arange(m, device=of.device)
+        answer, broken = self._answers(self.access > Access.LABELS, of, x_adv)
+        spread = answer.unflatten(0, (b, m)), broken.view(b, m)
+        margin = outcome(self.goal, *spread, x.dtype)
+        judged = margin if self.goal is self.verdict else outcome(self.verdict, *spread, x.dtype)
+        places = torch.arange(m, device=x.device)
         allowed = most if self.limit is None else most.minimum(self.limit - self.live.queries)
-        margin = margin.view(b, m).masked_fill(places >= allowed[:, None], torch.inf)
+        margin = margin.masked_fill(places >= allowed[:, None], torch.inf)
         better = margin < below[:, None]
         first = better.int().argmax(1)
         used = torch.where(better.any(1), first + 1, allowed.clamp(0, m))
@@ -170,9 +166,9 @@ class Game(Table):
             self.live.queries = self.live.queries + used
             if self.limit is not None:
                 self.live.spent = self.live.queries >= self.limit
-            asked = (places < used[:, None]).flatten().nonzero().squeeze(1)
-            mine = of[asked]
-            self._judge(self.verdict.select(mine), mine, x[asked], x_adv[asked], flat[asked], answer[asked], broken[asked])
+            beyond = places >= used[:, None]
+            judged, broken = judged.masked_fill(beyond, torch.inf).flatten(), (spread[1] & ~beyond).flatten()
+            self._judge(of, x, x_adv, flat, answer, judged, broken)
         found = margin.gather(1, first[:, None]).squeeze(1)
         return torch.where(better.any(1), found, torch.inf), first, used
 
@@ -386,16 +382,21 @@ class Game(Table):
             goal = verdict if same else goal.select(of)
         x_adv = self._input(x, theta, apply)
         self.forwards += len(theta)
-        if scores:
-            answer = checked_logits(self.model.logits, x_adv)
-            answer = answer / self.column("scale", of)[:, None] if self.judged else answer
-            broken = unanswered(answer)
-        else:
-            answer = checked_answers(self.model, x_adv)
-            broken = answer < 0
+        answer, broken = self._answers(scores, of, x_adv)
         if self.judged:
-            self._judge(verdict, of, x, x_adv.detach(), theta.detach(), answer.detach(), broken)
+            judged = outcome(verdict, answer.detach(), broken, x.dtype)
+            self._judge(of, x, x_adv.detach(), theta.detach(), answer.detach(), judged, broken)
         return answer if scores else goal.reached(answer) & ~broken
+
+    def _answers(self, scores: bool, of: Int[Tensor, " f"] | None, x_adv: Tensor) -> tuple[Tensor, Bool[Tensor, " f"]]:
+        """Logits on the natural scale of the rows `of`, or labels; and where there is no answer."""
+        if not scores:
+            labels = checked_answers(self.model, x_adv)
+            return labels, labels < 0
+        logits = checked_logits(self.model.logits, x_adv)
+        if self.judged:
+            logits = logits / self.column("scale", of)[:, None]
+        return logits, unanswered(logits)
 
     def _input(self, x: Tensor, theta: Tensor, apply: Callable[[Tensor, Tensor], Tensor] | None) -> Tensor:
         """What the model is shown: the threat's result, in bounds and, if so asked, on the grid of `levels` values."""
@@ -431,19 +432,15 @@ class Game(Table):
     @torch.no_grad()
     def _judge(
         self,
-        verdict: Goal,
         of: Int[Tensor, " f"] | None,
         x: Tensor,
         x_adv: Tensor,
         theta: Tensor,
         answer: Tensor,
+        margin: Float[Tensor, " f"],
         broken: Bool[Tensor, " f"],
     ) -> None:
-        """Note broken answers, and keep the best admissible candidate of every row."""
-        if answer.is_floating_point():
-            margin = verdict.margin(answer).masked_fill(broken, torch.inf)
-        else:
-            margin = torch.where(verdict.reached(answer) & ~broken, -1.0, 1.0).to(x.dtype)
+        """Note broken answers, and keep the best admissible candidate of every row, by the verdict's margin."""
         reached = margin < (-self.demand / self.column("scale", of) if self.demand else 0.0)
         self.mark("nonfinite", of, broken)
         self.mark("crossed", of, reached)
@@ -486,3 +483,10 @@ class Game(Table):
                 answers[part], holds[part] = logits.argmax(1), goal.margin(logits) < 0
             self.forwards += len(part)
         return best, holds & best.flatten(1).isfinite().all(1), answers
+
+
+def outcome(goal: Goal, answer: Tensor, broken: Bool[Tensor, "b *m"], dtype: torch.dtype) -> Float[Tensor, "b *m"]:
+    """The goal's margin of logits (b, *m, k); of labels (b, *m) -1 where the goal is reached and 1 elsewhere."""
+    if answer.is_floating_point():
+        return goal.margin(answer).masked_fill(broken, torch.inf)
+    return torch.where(goal.reached(answer) & ~broken, -1.0, 1.0).to(dtype)

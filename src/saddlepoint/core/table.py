@@ -84,6 +84,11 @@ class Table:
         return self.live.best.clone()
 
     @property
+    def nearest(self) -> Column:
+        """How far the best candidate of a search for the nearest is, infinity where there is none."""
+        return self.live.key.clone()
+
+    @property
     def turn(self) -> Int[Tensor, " b"]:
         """(b,) which of the searches that are played abreast each row is in."""
         assert self.lanes is not None, "only a search that `abreast` plays has a turn"

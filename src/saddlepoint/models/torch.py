@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from saddlepoint.core.errors import InputError, ModelError, out_of_memory
 from saddlepoint.core.model import Access, Model, checked_bounds
+from saddlepoint.models.layout import ChannelsLast
 
 
 class TorchModel(Model):
@@ -16,7 +17,9 @@ class TorchModel(Model):
 
     The module may return logits, a tuple or list that starts with them, a mapping that has them under "logits", or a
     Hugging Face ModelOutput. It runs in evaluation mode; modes, buffers, gradients and `requires_grad` are afterwards
-    as they were, also when something fails half-way.
+    as they were, also when something fails half-way. On a CPU the weights of its convolutions meanwhile lie with their
+    channels last, which costs less and changes answers by rounding; the first time, two more passes of one example see
+    whether the network bears it.
 
     Args:
         net: the module, on any device.
@@ -50,8 +53,15 @@ class TorchModel(Model):
         floating = [t for t in tensors if t.is_floating_point()]
         self.device = tensors[0].device if tensors else None
         self.dtype = floating[0].dtype if floating else None
+        self.layout: ChannelsLast | None = None
 
     def logits(self, x: Tensor) -> Tensor:
+        if self.layout is not None:
+            self.layout.offer(self.ask, x)
+        return self.ask(x)
+
+    def ask(self, x: Tensor) -> Tensor:
+        """The logits, with the weights as they lie now."""
         z = x.clone() if self.dtype is None else x.to(self.dtype, copy=True)  # the network may overwrite its input
         if self.mean is not None:
             z = z - _shaped(self.mean, z)
@@ -78,7 +88,8 @@ class TorchModel(Model):
             self.net.eval()
             for parameter in wanted:
                 parameter.requires_grad_(False)
-            yield self
+            with self.laid_out():
+                yield self
         finally:
             for module, training in modes.items():
                 module.training = training
@@ -88,6 +99,18 @@ class TorchModel(Model):
             with torch.no_grad():
                 for module, name, buffer, value in buffers:
                     module._buffers[name] = buffer if buffer is None else buffer.copy_(value)
+
+    @contextmanager
+    def laid_out(self) -> Iterator[ChannelsLast]:
+        """One layout for as long as the outermost such context lasts."""
+        if self.layout is not None:
+            yield self.layout
+            return
+        try:
+            with ChannelsLast(self.net) as self.layout:
+                yield self.layout
+        finally:
+            self.layout = None
 
 
 def _channels(name: str, value: Any) -> Tensor:

@@ -98,6 +98,18 @@ class Trainer:
         device = as_device(device)
         net.to(device)
         model = TorchModel(net)
+        first, _ = data.batch([0])
+        with model.laid_out() as layout:
+            with model.session():  # in evaluation mode: a look must not move running statistics
+                layout.offer(model.ask, first.to(device))
+            self._run(model, data, device, on_epoch)
+        net.eval()
+        return model
+
+    def _run(
+        self, model: TorchModel, data: Examples, device: torch.device, on_epoch: Callable[[int, float], None] | None
+    ) -> None:
+        """All epochs."""
         descend = self._descent(model, -(-len(data) // self.batch) * self.replays)
         shuffle = torch.Generator().manual_seed(self.seed)
         change: Tensor | None = None
@@ -117,12 +129,11 @@ class Trainer:
             log.debug("epoch %d: loss %.4f, %.1f s", epoch + 1, total / len(data), time.monotonic() - started)
             if on_epoch:
                 on_epoch(epoch + 1, total / len(data))
-        net.eval()
-        return model
 
     def _descent(self, model: TorchModel, steps: int) -> Callable[[Tensor, Tensor], float]:
         """One step on the parameters, of so many an epoch; it gives the sum of the losses before it."""
-        optimizer = torch.optim.Adam(model.net.parameters(), self.learning_rate)
+        fused = model.device is not None and model.device.type in ("cpu", "cuda")
+        optimizer = torch.optim.Adam(model.net.parameters(), self.learning_rate, fused=fused)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=self.epochs * steps)
 
         def descend(x: Tensor, y: Tensor) -> float:

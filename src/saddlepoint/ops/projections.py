@@ -26,22 +26,34 @@ def onto_l2(delta: Rows, eps: Radii, low: Rows, high: Rows) -> Rows:
 
     Variable fixing for the continuous quadratic knapsack: Bitran and Hax, "Disaggregation and resource allocation
     using convex knapsack problems with bounded variables", Management Science 27(4), 1981. Every round either adds a
-    coordinate to the clipped set or ends, so the loop is finite; two to five rounds are usual.
+    coordinate to the clipped set or ends, so the loop is finite. The first set is of an s too large, from which one round
+    leads to one too small, since what is spent is concave in s squared; two to four rounds are usual.
     """
     clipped = delta.clamp(low, high)
-    outside = l2(clipped) > eps
+    length = l2(clipped)
+    outside = length > eps
     if not outside.any():
         return clipped
-    room = torch.where(delta > 0, high, -low).abs()
-    fixed = torch.zeros_like(delta, dtype=torch.bool)
+    size, room = delta.abs(), _room(delta, low, high)
+    most, tiny = torch.finfo(delta.dtype).max, torch.finfo(delta.dtype).tiny
+    taken, weight = room.square().clamp_max(most).flatten(1), size.square().flatten(1)
+
+    def scale_of(free: Tensor) -> Tensor:
+        """What scales the free coordinates to the length that the clipped ones leave."""
+        left = eps**2 - (taken * (1 - free)).sum(1)
+        return (left.clamp_min(0) / (weight * free).sum(1).clamp_min(tiny)).sqrt().clamp_max(1)
+
+    def inside(scale: Tensor) -> Tensor:
+        """(b, d) 1 where a coordinate is not clipped at that scale, else 0: numbers, since a choice by mask costs more."""
+        return ((room - size * expand_as(scale, delta)).sign() + 1).clamp_max(1).flatten(1)
+
+    free = inside(scale_of(inside(eps / length.clamp_min(tiny))))
     while True:
-        spent = torch.where(fixed, room, 0).flatten(1).square().sum(1)
-        free = torch.where(fixed, 0, delta).flatten(1).square().sum(1)
-        scale = ((eps**2 - spent).clamp_min(0) / free.clamp_min(torch.finfo(delta.dtype).tiny)).sqrt().clamp_max(1)
-        now_fixed = delta.abs() * expand_as(scale, delta) > room
-        if not (now_fixed & ~fixed)[outside].any():
+        scale = scale_of(free)
+        rest = free * inside(scale)
+        if not ((free - rest).amax(1) > 0)[outside].any():
             break
-        fixed = fixed | now_fixed
+        free = rest
     scale = torch.where(outside, scale, 1)
     return (delta * expand_as(scale, delta)).clamp(low, high)
 
@@ -56,7 +68,7 @@ def onto_l1(delta: Rows, eps: Radii, low: Rows, high: Rows) -> Rows:
     if not outside.any():
         return clipped
     magnitude = delta.abs().flatten(1)
-    room = torch.where(delta > 0, high, -low).abs().flatten(1)
+    room = _room(delta, low, high).flatten(1)
     # As the threshold falls from a coordinate's |delta|, the coordinate grows until it has used its room.
     breakpoints, order = torch.cat([magnitude, (magnitude - room).clamp_min(0)], dim=1).sort(dim=1, descending=True)
     slope = torch.where(order < magnitude.shape[1], 1.0, -1.0).to(delta.dtype).cumsum(dim=1)
@@ -84,6 +96,11 @@ def onto_l0(delta: Rows, eps: Radii, low: Rows, high: Rows) -> Rows:
     keep = torch.zeros_like(saved, dtype=torch.bool)
     keep.scatter_(1, kept, rank < _column(eps))
     return (pixels(clipped) * keep.unsqueeze(1)).view_as(delta)
+
+
+def _room(delta: Rows, low: Rows, high: Rows) -> Rows:
+    """How far every coordinate may go the way it goes; zero where it goes nowhere."""
+    return (delta.sign() * torch.finfo(delta.dtype).max).clamp(low, high).abs()
 
 
 def _column(eps: Radii) -> float | Float[Tensor, "b 1"]:

@@ -31,7 +31,8 @@ class CarliniWagner(Attack):
     The classic strong minimum-norm attack, one for each of three norms; the threat decides which. L2 penalizes |delta|^2.
     Linf penalizes what exceeds a bound tau, which shrinks whenever it is met. L0 plays the L2 game on ever fewer pixels.
     `start=None, searches=9` is the paper's; the default first lets a short DDN find the neighborhood, which saves nearly
-    all of the binary search. For a first look DDN (L2) and DeepFool (L2, Linf) are cheaper; JSMA (L0) is much weaker.
+    all of the binary search; from `start=FMN(steps=40)` it ended nearer in L2 and Linf on every network tried, and in L0 on
+    two of three. For a first look DDN (L2) and DeepFool (L2, Linf) are cheaper; JSMA (L0) is much weaker.
 
     Attributes:
         steps: Adam steps of each search.

@@ -74,18 +74,22 @@ class FMN(Attack):
             logits = game.logits(delta)
             gradient = game.gradient(game.goal.cross_entropy(logits), delta)
             margin, delta = game.goal.margin(logits.detach()), delta.detach()
-            best = torch.where(game.found, ball.norm(game.best - game.x), rows.farthest)
-            more = torch.where(game.found, 0, ball.norm(delta) + to_boundary(game, margin.abs(), gradient, delta))
+            size, more = l2(gradient), torch.zeros_like(margin)
+            best = torch.where(game.found, game.nearest, rows.farthest)
+            if not game.found.all():
+                to_go = ball.norm(delta) + to_boundary(game, margin.abs(), gradient, delta)
+                more = torch.where(game.found, more, to_go)
             shrunk, grown = rows.radius * (1 - gamma), (rows.radius * (1 + gamma)).maximum(more)
             if ball is L0:
                 shrunk, grown = shrunk.floor().minimum(rows.radius - 1), grown.floor().maximum(rows.radius + 1)
             rows.radius = torch.where(margin < 0, shrunk.minimum(best), grown).minimum(rows.farthest).clamp_min(0)
-            flat = l2(gradient) == 0
+            flat = size == 0
             if flat.any():
                 random = game.noise.fork(f"flat {k}").normal(*gradient.shape[1:], dtype=gradient.dtype)
                 gradient = torch.where(expand_as(flat, gradient), random, gradient)
+                size = l2(gradient)
             length = step * longest(ball, rows.radius, delta[0].numel(), high - low)
-            moved = delta - expand_as(length, delta) * unit(gradient, l2(gradient))
+            moved = delta - expand_as(length, delta) * unit(gradient, size)
             rows.delta = ball.nearest(moved, rows.radius, low - game.x, high - game.x)
             rows = yield rows
         game.submit(rows.delta)

@@ -13,7 +13,6 @@ from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
 from saddlepoint.ops.images import as_image
-from saddlepoint.ops.norms import expand_as
 from saddlepoint.threats import L1, L2, Linf
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's share, after that many queries of 10 000
@@ -62,29 +61,27 @@ class Square(Attack):
     def run(self, game: Game) -> Iterator[Rows]:
         c, h, w = as_image(game.x)
         begin, propose = (linf_start, linf_proposals) if isinstance(game.threat, Linf) else (bump_start, bump_proposal)
-        growth = FULL if isinstance(game.threat, L2) else 1.0
-        delta = game.project(growth * begin(game, c, h, w).view_as(game.x))
+        delta = begin(game, c, h, w)
         rows = Rows(delta=delta, lowest=game.margin(delta), k=torch.zeros_like(delta.flatten(1)[:, 0], dtype=torch.int64))
+        rows.low, rows.high = (game.project(torch.full_like(delta, side * game.threat.reach)) for side in (-1, 1))
+        windows = self.windows(torch.arange(self.steps + AHEAD, device=delta.device), h, w)
         while True:
             game.retire(rows.k >= self.steps)
             rows = yield rows
             # What would be proposed next if nothing is accepted: in L2 and L1 windows of one size, so one at a time.
             m = min(AHEAD, game.room) if isinstance(game.threat, Linf) else 1
-            k = rows.k[:, None] + torch.arange(m, device=rows.k.device)
-            moved = propose(game, rows.delta.view(-1, c, h, w), k, self.windows(k, h, w))
-            moved = (growth * moved).view(len(rows.k), m, *game.x.shape[1:])
-            moved = game.threat.project(game.x[:, None].expand_as(moved), moved, game.model.bounds)
+            k = rows.k[:, None] + torch.arange(m, device=delta.device)
+            moved = propose(game, rows, k, windows[k])
             margin, first, used = game.ahead(moved, below=rows.lowest, most=self.steps - rows.k)
             rows.k = rows.k + used
-            better = margin < rows.lowest
-            rows.lowest = torch.where(better, margin, rows.lowest)
-            moved = moved[torch.arange(len(first), device=first.device), first]
-            rows.delta = torch.where(expand_as(better, moved), moved, rows.delta)
+            better = (margin < rows.lowest).nonzero().squeeze(1)
+            rows.lowest = margin.minimum(rows.lowest)
+            rows.delta[better] = moved[better, first[better]]
 
     def windows(self, k: Tensor, h: int, w: int) -> Tensor:
-        """(b, m) -> (b, m, 2) height and width of the window of query k, by the paper's schedule for 10 000."""
+        """(n,) -> (n, 2) height and width of the window of query k, by the paper's schedule for 10 000."""
         k = k * 10_000 // self.steps if self.rescale else k
-        halvings = (k[..., None] > torch.tensor(HALVINGS, device=k.device)).sum(-1)
+        halvings = (k[:, None] > torch.tensor(HALVINGS, device=k.device)).sum(1)
         sizes = [window(self.first_share / 2**i, h, w) for i in range(len(HALVINGS) + 1)]
         return torch.tensor(sizes, device=k.device)[halvings]
 
@@ -102,21 +99,23 @@ def below(u: Tensor, count: Tensor | int) -> Tensor:
 
 
 def linf_start(game: Game, c: int, h: int, w: int) -> Tensor:
-    """Vertical stripes of random sign."""
-    return (game.threat.reach * game.noise.sign(c, 1, w, dtype=game.x.dtype)).expand(-1, c, h, w)
+    """Vertical stripes of random sign, of the input's shape."""
+    stripes = (game.threat.reach * game.noise.sign(c, 1, w, dtype=game.x.dtype)).expand(-1, c, h, w)
+    return game.project(stripes.reshape(game.x.shape))
 
 
-def linf_proposals(game: Game, delta: Tensor, k: Tensor, windows: Tensor) -> Tensor:
-    """(b, m, c, h, w) one sign a channel over the whole window, for the queries of number k (b, m)."""
-    c, h, w = delta.shape[1:]
+def linf_proposals(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor:
+    """(b, m, *shape) one end of the box a channel over the whole window, for the queries of number k (b, m)."""
+    c, h, w = as_image(game.x)
     height, width = windows[..., :1], windows[..., 1:]
     u = game.noise.numbered(k, 2 + c)
     top, left = below(u[..., :1], h - height + 1), below(u[..., 1:2], w - width + 1)
-    ys, xs = torch.arange(h, device=delta.device), torch.arange(w, device=delta.device)
+    ys, xs = torch.arange(h, device=k.device), torch.arange(w, device=k.device)
     down, across = (ys >= top) & (ys < top + height), (xs >= left) & (xs < left + width)
     inside = down[:, :, None, :, None] & across[:, :, None, None, :]
-    value = torch.where(u[..., 2:] < 0.5, -game.threat.reach, game.threat.reach).to(delta.dtype)
-    return torch.where(inside, value[..., None, None], delta[:, None])
+    delta, low, high = (t.view(-1, 1, c, h, w) for t in (rows.delta, rows.low, rows.high))
+    end = torch.where(u[..., 2:, None, None] < 0.5, low, high)
+    return torch.where(inside, end, delta).view(*k.shape, *game.x.shape[1:])
 
 
 def order(game: Game) -> int:
@@ -149,7 +148,7 @@ def peak(height: int, width: int, like: Tensor, p: int) -> Tensor:
 
 
 def bump_start(game: Game, c: int, h: int, w: int) -> Tensor:
-    """A grid of five by five bumps of random sign."""
+    """A grid of five by five bumps of random sign, of the input's shape."""
     p, (low, high) = order(game), game.model.bounds
     height, width = max(1, h // 5), max(1, w // 5)
     down, across = min(5, h // height), min(5, w // width)
@@ -162,13 +161,23 @@ def bump_start(game: Game, c: int, h: int, w: int) -> Tensor:
     scale = game.threat.reach / delta.flatten(1).norm(p, dim=1).clamp_min(1e-12)
     if p == 1:  # every bump as heavy as one feature can move: the projection thins them out
         scale = scale.clamp_min(high - low)
-    return delta * scale.view(-1, 1, 1, 1)
+    return grown(game, delta * scale.view(-1, 1, 1, 1))
 
 
-def bump_proposal(game: Game, delta: Tensor, k: Tensor, windows: Tensor) -> Tensor:
-    """Empty one window and spend its norm, with what is unspent, on a bump in another; every row is at the same query."""
+def grown(game: Game, delta: Tensor) -> Tensor:
+    """The change (b, c, h, w) at full length, of the input's shape."""
+    return game.project((FULL if order(game) == 2 else 1.0) * delta.view_as(game.x))
+
+
+def bump_proposal(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor:
+    """(b, 1, *shape) one window emptied and its norm, with what is unspent, spent on a bump in another.
+
+    Every row is at the same query.
+    """
     p = order(game)
-    b, c, h, w = delta.shape
+    c, h, w = as_image(game.x)
+    delta = rows.delta.view(-1, c, h, w)
+    b = len(delta)
     least = 3 if min(h, w) >= 3 else 1
     height, width = (min(n, max(least, int(size)) | 1) for n, size in zip((h, w), windows[0, 0], strict=True))
     ys, xs = torch.arange(height, device=delta.device), torch.arange(width, device=delta.device)
@@ -189,4 +198,4 @@ def bump_proposal(game: Game, delta: Tensor, k: Tensor, windows: Tensor) -> Tens
     new = pattern * torch.where(u[:, 5:, None] < 0.5, -1.0, 1.0).to(delta.dtype)
     new = new + old / old.norm(p, dim=2, keepdim=True).clamp_min(1e-12)
     new = new / new.norm(p, dim=2, keepdim=True).clamp_min(1e-12) * each.view(-1, 1, 1)
-    return emptied.scatter(2, cells[0], new).view(b, c, h, w)
+    return grown(game, emptied.scatter(2, cells[0], new).view(b, c, h, w))[:, None]

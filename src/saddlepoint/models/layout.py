@@ -1,0 +1,97 @@
+"""How the weights of a network lie in memory: on a CPU, convolutions cost less with their channels last."""
+
+from collections.abc import Callable
+from typing import Self
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+Ask = Callable[[Tensor], Tensor]
+
+ALIKE: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+"""Whether a network was seen to answer alike, but for rounding, with its channels last."""
+
+
+class ChannelsLast:
+    """For as long as this context lasts, the weights of convolutions lie with their channels last, if the network bears it.
+
+    Afterwards they lie where they lay, with the values that they have by then. A network that takes a `view` of what a
+    convolution returns does not bear it: so, once a network, one example is asked both ways for logits and their gradient.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
+        self.offered = False
+        self.before: list[tuple[nn.Parameter, Tensor]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.undo()
+
+    def offer(self, ask: Ask, x: Tensor) -> None:
+        """Decide at the first inputs (b, *shape); `ask` puts some to the network."""
+        if self.offered:
+            return
+        self.offered = True
+        if x.device.type == "cpu" and x.dim() == 4 and len(x) and torch.backends.mkldnn.is_available() and self.kernels():
+            if self.net not in ALIKE:
+                ALIKE[self.net] = self.alike(ask, x[:1])
+            if ALIKE[self.net]:
+                self.lay()
+
+    def kernels(self) -> list[nn.Parameter]:
+        """The weights to turn: none in a network that was compiled for the way they lie."""
+        modules = list(self.net.modules())
+        if any(isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod") for module in modules):
+            return []
+        weights = [m._parameters.get("weight") for m in modules if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        return [weight for weight in dict.fromkeys(weights) if weight is not None and turnable(weight)]
+
+    def alike(self, ask: Ask, x: Tensor) -> bool:
+        """Whether logits and gradient of `x` are the same, but for rounding."""
+        try:
+            plain = look(ask, x)
+            self.lay()
+            return all(map(close, look(ask, x), plain))
+        except Exception:
+            return False  # what is wrong with the network itself will be wrong when it is asked
+        finally:
+            self.undo()
+
+    def lay(self) -> None:
+        """Turn the weights."""
+        with torch.inference_mode(False), torch.no_grad():
+            for weight in self.kernels():
+                self.before.append((weight, weight.data))
+                weight.data = weight.data.clone(memory_format=torch.channels_last)
+
+    def undo(self) -> None:
+        """Turn them back."""
+        with torch.inference_mode(False), torch.no_grad():
+            while self.before:
+                weight, data = self.before.pop()
+                weight.data = data.copy_(weight.data)
+
+
+def turnable(weight: nn.Parameter) -> bool:
+    """Whether it is a plain tensor on the CPU."""
+    return not is_lazy(weight) and type(weight.data) is Tensor and weight.device.type == "cpu" and not weight.is_inference()
+
+
+def look(ask: Ask, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of `x`, and the gradient of their sum, zero if there is none; torch's global randomness is left alone."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        x = x.detach().clone().requires_grad_()
+        logits = ask(x)
+        gradient = torch.autograd.grad(logits.sum(), x)[0] if logits.requires_grad else torch.zeros_like(x)
+        return logits.detach(), gradient
+
+
+def close(turned: Tensor, plain: Tensor) -> bool:
+    """Whether they differ by no more than rounding may add up to; never with NaN or infinity."""
+    bound = torch.finfo(plain.dtype).eps ** 0.5 * plain.abs().max()
+    return bool((turned - plain).abs().max() <= bound)
