@@ -94,6 +94,24 @@ def test_not_where_the_network_does_not_bear_it(kind: type[nn.Module]) -> None:
     assert len(found) == len(x)
 
 
+def test_turned_back_where_another_path_does_not_bear_it() -> None:
+    net, x = made(Plain)
+    assert lies_last(net, x)
+    net.forward = lambda x: net.head(net.conv(x).view(len(x), -1))
+    found = sp.attack(net, x, net(x).argmax(1), "linf:0.3", sp.attacks.PGD(steps=5))
+    assert len(found) == len(x)
+    assert not lies_last(net, x)
+
+
+def test_a_loss_from_before_can_still_be_differentiated() -> None:
+    net, x = made(Plain)
+    loss = net(x).square().sum()
+    (expected,) = torch.autograd.grad(loss, net.get_parameter("conv.weight"), retain_graph=True)
+    sp.attack(net, x, net(x).argmax(1), "linf:0.3", sp.attacks.PGD(steps=5))
+    loss.backward()
+    assert net.get_parameter("conv.weight").grad.allclose(expected)
+
+
 def test_asked_once_a_network_and_randomness_left_alone() -> None:
     net, x = made(Plain)
     seen: list[int] = []

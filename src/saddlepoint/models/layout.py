@@ -43,6 +43,14 @@ class ChannelsLast:
             if ALIKE[self.net]:
                 self.lay()
 
+    def refused(self) -> bool:
+        """Turn the weights back for good, since the network failed; whether they had been turned."""
+        turned = bool(self.before)
+        if turned:
+            ALIKE[self.net] = False
+            self.undo()
+        return turned
+
     def kernels(self) -> list[nn.Parameter]:
         """The weights to turn: none in a network that was compiled for the way they lie."""
         modules = list(self.net.modules())

@@ -56,9 +56,15 @@ class TorchModel(Model):
         self.layout: ChannelsLast | None = None
 
     def logits(self, x: Tensor) -> Tensor:
-        if self.layout is not None:
-            self.layout.offer(self.ask, x)
-        return self.ask(x)
+        if self.layout is None:
+            return self.ask(x)
+        self.layout.offer(self.ask, x)
+        try:
+            return self.ask(x)
+        except ModelError:
+            if not self.layout.refused():
+                raise
+            return self.ask(x)
 
     def ask(self, x: Tensor) -> Tensor:
         """The logits, with the weights as they lie now."""
