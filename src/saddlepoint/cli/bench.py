@@ -11,13 +11,13 @@ from saddlepoint.cli import show
 from saddlepoint.models.cache import root
 
 
-def run(names: Sequence[str], *, rounds: int, limit: float, out: Path | None, cases: Path, json: bool) -> None:
+def run(names: Sequence[str], *, rounds: int | None, limit: float, out: Path | None, cases: Path, json: bool) -> None:
     """Measure, saying each play on standard error, and draw a table a case."""
     path = out or root() / "bench.json"
 
     def told(case: Case, label: str, turn: int, row: Row) -> None:
         result = row.get("error") or f"{row['seconds']:.2f} s, success {row['success']:.1%}"
-        show.tell(f"{case.name}, round {turn + 1} of {rounds}: {label}: {result}")
+        show.tell(f"{case.name}, round {turn + 1}: {label}: {result}")
 
     report = bench(*names, rounds=rounds, limit=limit, out=path, cases=cases, told=None if json else told)
     show.emit(report, json, lambda: drawn(report, names, path))
