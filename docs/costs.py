@@ -112,22 +112,13 @@ def scale() -> str:
 
 
 WHY = {
-    "pgd-digits": "toward the end of few rows, which cost more each",
-    "pgd-digits-0.3": "even at the price of full ones {times} times less, if a backward pass is worth two forward ones",
-    "pgd-robust": "nobody is far from the loop written by hand",
-    "pgd-floor": "two are the look at the clean input and the last iterate",
     "apgd-t-10": "what is saved is what a pass of six rows costs above one of fifty",
-    "square-10": "several proposals are looked at together",
-    "square-robust-10": "several proposals are looked at together",
+    "square-10": "up to eight proposals are looked at together, of which those after the first better one are lost",
+    "square-robust-10": "up to eight proposals are looked at together, of which those after the first better one are lost",
     "autoattack-digits": "an image that the first stage leaves is searched toward nine classes in 100 steps each",
-    "autoattack-fashion-robust": "nearly all are Square's, on rows that stand to the end, of which both ask as many",
-    "cw-9x1000": "the median is of few images; of 200 it is within the tolerance (the attack's page)",
-    "fmn": "the projection is exact, where the loop by hand scales and clips; the median beside it is DDN's",
     "one-pixel-evolution": "the queries are the same by design",
     "universal": "the rest of ART's time is one image at a time",
     "spatial-digits": "two of them are the look at the clean image and the re-check",
-    "training": "ART's trainer is not further away from the loop by hand",
-    "training-free": "each of them trains, where most of ART's only attack",
 }
 """What is to be said of a bar that does not hold, by case, beside its counts and its profile."""
 
@@ -153,8 +144,7 @@ def reason(name: str, entry: dict[str, Any], rival: str) -> str:
     """The passes an example of both sides, the network's share of our time, and what else there is to say."""
     own, other = entry["results"]["saddlepoint"], entry["results"][rival]
     passes = " against ".join(f"{few(one['forwards'])} forward and {few(one['backwards'])} backward" for one in (own, other))
-    priced = [one["forwards"] + 2 * one["backwards"] for one in (other, own)]
-    said = f"; {WHY[name].format(times=f'{priced[0] / priced[1]:.1f}')}" if name in WHY else ""
+    said = f"; {WHY[name]}" if name in WHY else ""
     return f"{passes} passes; the network has {share(name):.0%} of the time{said}"
 
 
