@@ -60,16 +60,18 @@ class Square(Attack):
 
     def run(self, game: Game) -> Iterator[Rows]:
         c, h, w = as_image(game.x)
-        begin, propose = (linf_start, linf_proposals) if isinstance(game.threat, Linf) else (bump_start, bump_proposal)
+        linf = isinstance(game.threat, Linf)
+        begin, propose = (linf_start, linf_proposals) if linf else (bump_start, bump_proposal)
         delta = begin(game, c, h, w)
         rows = Rows(delta=delta, lowest=game.margin(delta), k=torch.zeros_like(delta.flatten(1)[:, 0], dtype=torch.int64))
-        rows.low, rows.high = (game.project(torch.full_like(delta, side * game.threat.reach)) for side in (-1, 1))
+        if linf:
+            rows.low, rows.high = (game.project(torch.full_like(delta, side * game.threat.reach)) for side in (-1, 1))
         windows = self.windows(torch.arange(self.steps + AHEAD, device=delta.device), h, w)
         while True:
             game.retire(rows.k >= self.steps)
             rows = yield rows
             # What would be proposed next if nothing is accepted: in L2 and L1 windows of one size, so one at a time.
-            m = min(AHEAD, game.room) if isinstance(game.threat, Linf) else 1
+            m = min(AHEAD, game.room) if linf else 1
             k = rows.k[:, None] + torch.arange(m, device=delta.device)
             moved = propose(game, rows, k, windows[k])
             margin, first, used = game.ahead(moved, below=rows.lowest, most=self.steps - rows.k)
