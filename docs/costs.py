@@ -113,8 +113,8 @@ def scale() -> str:
 
 WHY = {
     "apgd-t-10": "what is saved is what a pass of six rows costs above one of fifty",
-    "square-10": "up to eight proposals are looked at together, of which those after the first better one are lost",
-    "square-robust-10": "up to eight proposals are looked at together, of which those after the first better one are lost",
+    "square-10": "up to six proposals are looked at together, of which those after the first better one are lost",
+    "square-robust-10": "up to six proposals are looked at together, of which those after the first better one are lost",
     "autoattack-digits": "an image that the first stage leaves is searched toward nine classes in 100 steps each",
     "one-pixel-evolution": "the queries are the same by design",
     "universal": "the rest of ART's time is one image at a time",

@@ -55,6 +55,7 @@ def same(one: Result, other: Result) -> None:
         a.FAB(steps=9, targets=9),
         a.FAB(steps=9, targets=4, random_start=True),
         a.AutoAttack(steps=6),
+        a.Square(steps=90),
     ],
     ids=repr,
 )
@@ -91,6 +92,42 @@ def test_a_limit_of_queries_is_kept(net: nn.Module, x: Tensor) -> None:
     for limit in (5, 30):
         found = sp.attack(net, x[:3], y[:3], "linf:0.001", a.APGD(steps=9, targets=9), queries=limit)
         assert found.queries.tolist() == [limit] * 3
+
+
+def test_square_asks_of_no_window_that_changes_nothing(net: nn.Module, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(games, "FULL", 1)
+    y, attack = net(x).argmax(1), a.Square(steps=90)
+    few = sp.attack(net, x, y, "linf:0.035", attack)
+    ahead = Game.ahead
+    monkeypatch.setattr(Game, "ahead", lambda game, moved, below, where: ahead(game, moved, below=below))
+    every = sp.attack(net, x, y, "linf:0.035", attack)
+    for name in ("x_adv", "outcome", "answer"):
+        assert torch.equal(getattr(few, name), getattr(every, name)), name
+    lost = every.rows(sp.Outcome.NOT_FOUND)
+    assert (every.queries[lost] == 92).all()
+    assert (few.queries[lost] < 80).all()
+
+
+@pytest.mark.parametrize("limit", [None, 4])
+def test_what_is_asked_ahead(net: nn.Module, x: Tensor, limit: int | None) -> None:
+    x = x[:3]
+    game = Game(
+        sp.TorchModel(net), x, sp.Untargeted(net(x).argmax(1)), sp.Linf(1.0), noise=Noise(0, torch.arange(3)), queries=limit
+    )
+    game.access = Access.SCORES
+    moved = torch.rand(3, 5, 20, generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 0.5
+    margins = game.goal.margin(net(x[:, None] + moved) / game.scale[:, None, None])
+    where = torch.tensor([[0, 1, 1, 0, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], dtype=torch.bool)
+    below = torch.stack([margins[0, 4], margins[1, 2], margins[2].max()]) + 1e-9
+    below[:2] = below[:2].minimum(margins[:2].masked_fill(~where[:2], torch.inf).amin(1) + 1e-9)
+    margin, place = game.ahead(moved, below=below, where=where)
+    asked = where & (where.cumsum(1) <= (3 if limit else 5))  # one query has gone to the clean input
+    better = asked & (margins < below[:, None])
+    for row in range(3):
+        first = int(better[row].int().argmax()) if better[row].any() else 5
+        assert place[row] == first
+        assert margin[row] == (margins[row, first] if first < 5 else torch.inf)
+        assert game.live.queries[row] == 1 + asked[row, : first + 1].sum()
 
 
 class Late(Attack):

@@ -506,7 +506,12 @@ each = pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS.keys())
 @each
 @pytest.mark.parametrize(
     ("method", "threat"),
-    [(a.PGD(steps=5), "linf:0.2"), (a.Square(steps=60), "linf:0.2"), (a.HopSkipJump(steps=1), "l2"), (a.DDN(steps=8), "l2")],
+    [
+        (a.PGD(steps=5), "linf:0.2"),
+        (a.Square(steps=100), "linf:0.2"),
+        (a.HopSkipJump(steps=1), "l2"),
+        (a.DDN(steps=8), "l2"),
+    ],
     ids=lambda v: type(v).__name__,
 )
 def test_attacks_run_on_every_wrapper(net, examples, wrap, method, threat):

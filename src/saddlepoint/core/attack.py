@@ -38,7 +38,8 @@ class Rows:
 
     def select(self, index: Tensor) -> "Rows":
         """The columns of some rows; what is not a column (a number, None) is carried along."""
-        return Rows(**{k: v[index] if isinstance(v, Tensor) and v.dim() else v for k, v in self.__dict__.items()})
+        columns = self.__dict__.items()
+        return Rows(**{k: v.index_select(0, index) if isinstance(v, Tensor) and v.dim() else v for k, v in columns})
 
 
 class Attack(ABC):

@@ -135,42 +135,44 @@ class Game(Table):
         return max(1, self.full // max(1, len(self.index))) if free else 1
 
     def ahead(
-        self, theta: Float[Tensor, "b m *theta"], *, below: Column | None = None, most: Int[Tensor, " b"] | None = None
-    ) -> tuple[Column, Int[Tensor, " b"], Int[Tensor, " b"]]:
+        self, theta: Float[Tensor, "b m *theta"], *, below: Column | None = None, where: Bool[Tensor, "b m"] | None = None
+    ) -> tuple[Column, Int[Tensor, " b"]]:
         """The first of a row's m candidates whose margin is below the row's bound, in one pass.
 
-        As if asked one after the other, and no further than that one, nor further than `most` or the limit of queries: what
-        lies beyond is not judged, and counted as a pass but not as a query. Returns its margin (infinity if there is none),
-        its place, and how many candidates count. Without a bound the first win ends it where rows leave when they have won;
-        an attack that sees labels has margins of -1 and 1.
+        As if those in `where` were asked one after the other, no further than that one nor than the limit of queries: what
+        lies beyond is not judged, and counted as a pass but not as a query. Returns its margin and its place, or infinity
+        and m if there is none. Without a bound the first win ends it where rows leave when they have won; an attack that
+        sees labels has margins of -1 and 1.
         """
         b, m = theta.shape[:2]
         if below is None:
             below = torch.full_like(self.live.key, 0.0 if self.leaves_when_won else -torch.inf)
-        most = torch.full_like(self.live.queries, m) if most is None else most
-        of = None if m == 1 else torch.arange(b, device=theta.device).repeat_interleave(m)
-        flat, x = theta.flatten(0, 1), self.live.x if of is None else self.live.x[of]
-        x_adv = self._input(x, flat, None)
-        self.forwards += b * m
+        if where is None:
+            where = torch.ones(b, m, dtype=torch.bool, device=theta.device)
+        if self.limit is not None:
+            where = where & (where.cumsum(1) <= (self.limit - self.live.queries)[:, None])
+        chosen, theta = where.flatten().nonzero().squeeze(1), theta.flatten(0, 1)
+        of = None if m == 1 and len(chosen) == b else chosen // m
+        if len(chosen) < b * m:
+            theta = theta.index_select(0, chosen)
+        x, verdict, goal = self._of(of)
+        x_adv = self._input(x, theta, None)
+        self.forwards += len(theta)
         answer, broken = self._answers(self.access > Access.LABELS, of, x_adv)
-        spread = answer.unflatten(0, (b, m)), broken.view(b, m)
-        margin = outcome(self.goal, *spread, x.dtype)
-        judged = margin if self.goal is self.verdict else outcome(self.verdict, *spread, x.dtype)
-        places = torch.arange(m, device=x.device)
-        allowed = most if self.limit is None else most.minimum(self.limit - self.live.queries)
-        margin = margin.masked_fill(places >= allowed[:, None], torch.inf)
-        better = margin < below[:, None]
-        first = better.int().argmax(1)
-        used = torch.where(better.any(1), first + 1, allowed.clamp(0, m))
+        margin = outcome(goal, answer, broken, x.dtype)
+        spread = x.new_full((b * m,), torch.inf).index_copy(0, chosen, margin).view(b, m)
+        better = spread < below[:, None]
+        found, first = better.any(1), better.int().argmax(1, keepdim=True)
+        place = first.squeeze(1).masked_fill(~found, m)
         if self.judged:
-            self.live.queries = self.live.queries + used
+            counts = where & (torch.arange(m, device=x.device) <= place[:, None])
+            self.live.queries = self.live.queries + counts.sum(1)
             if self.limit is not None:
                 self.live.spent = self.live.queries >= self.limit
-            beyond = places >= used[:, None]
-            judged, broken = judged.masked_fill(beyond, torch.inf).flatten(), (spread[1] & ~beyond).flatten()
-            self._judge(of, x, x_adv, flat, answer, judged, broken)
-        found = margin.gather(1, first[:, None]).squeeze(1)
-        return torch.where(better.any(1), found, torch.inf), first, used
+            counts = counts.flatten().index_select(0, chosen)
+            judged = margin if goal is verdict else outcome(verdict, answer, broken, x.dtype)
+            self._judge(of, x, x_adv, theta, answer, judged.masked_fill(~counts, torch.inf), broken & counts)
+        return spread.gather(1, first).squeeze(1).masked_fill(~found, torch.inf), place
 
     def margin(self, theta: Tensor, **how: object) -> Float[Tensor, "b *m"]:
         """The goal's margin of candidates: below zero exactly when won."""
@@ -376,10 +378,7 @@ class Game(Table):
         apply: Callable[[Tensor, Tensor], Tensor] | None,
     ) -> Tensor:
         """Ask about candidates of the rows `of`, or of every row in order: their logits, or whether they win."""
-        x, verdict, goal = self.live.x, self.verdict, self.goal
-        if of is not None:
-            same, x, verdict = goal is verdict, x[of], verdict.select(of)
-            goal = verdict if same else goal.select(of)
+        x, verdict, goal = self._of(of)
         x_adv = self._input(x, theta, apply)
         self.forwards += len(theta)
         answer, broken = self._answers(scores, of, x_adv)
@@ -387,6 +386,13 @@ class Game(Table):
             judged = outcome(verdict, answer.detach(), broken, x.dtype)
             self._judge(of, x, x_adv.detach(), theta.detach(), answer.detach(), judged, broken)
         return answer if scores else goal.reached(answer) & ~broken
+
+    def _of(self, of: Int[Tensor, " f"] | None) -> tuple[Tensor, Goal, Goal]:
+        """Clean inputs, verdict and goal of candidates of the rows `of`."""
+        if of is None:
+            return self.live.x, self.verdict, self.goal
+        verdict = self.verdict.select(of)
+        return self.live.x.index_select(0, of), verdict, verdict if self.goal is self.verdict else self.goal.select(of)
 
     def _answers(self, scores: bool, of: Int[Tensor, " f"] | None, x_adv: Tensor) -> tuple[Tensor, Bool[Tensor, " f"]]:
         """Logits on the natural scale of the rows `of`, or labels; and where there is no answer."""
@@ -450,8 +456,9 @@ class Game(Table):
             return
         if 2 * hopes < len(hopeful):  # a copy of few costs less than a look at all
             pick = hopeful.nonzero().squeeze(1)
-            of = pick if of is None else of[pick]
-            x, x_adv, theta, margin, answer, hopeful = (t[pick] for t in (x, x_adv, theta, margin, answer, hopeful))
+            of = pick if of is None else of.index_select(0, pick)
+            parts = x, x_adv, theta, margin, answer, hopeful
+            x, x_adv, theta, margin, answer, hopeful = (part.index_select(0, pick) for part in parts)
         size = self.given.size(x, x_adv, theta)
         inside = hopeful & self.given.admits(size)
         if self.seeks is Seeks.MINIMUM:

@@ -168,9 +168,11 @@ class Table:
                 column = getattr(live, name)
                 torch.where(expand_as(better, new), new, column, out=column)
             return
-        lowest = live.key.scatter_reduce(0, of, key, "amin")
-        chosen = ((key == lowest[of]) & (key < live.key[of])).nonzero().squeeze(1)
-        first = torch.full_like(live.queries, len(of)).scatter_reduce(0, of[chosen], chosen, "amin")
-        chosen = chosen[first[of[chosen]] == chosen]
+        lowest = live.key.scatter_reduce(0, of, key, "amin").index_select(0, of)
+        chosen = ((key == lowest) & (key < live.key.index_select(0, of))).nonzero().squeeze(1)
+        rows = of.index_select(0, chosen)
+        first = torch.full_like(live.queries, len(of)).scatter_reduce(0, rows, chosen, "amin")
+        single = (first.index_select(0, rows) == chosen).nonzero().squeeze(1)
+        chosen, rows = chosen.index_select(0, single), rows.index_select(0, single)
         for name, new in candidates.items():
-            getattr(live, name)[of[chosen]] = new[chosen]
+            getattr(live, name).index_copy_(0, rows, new.index_select(0, chosen))

@@ -62,7 +62,7 @@ class Lesson:
 
     def changed(self, rows: Tensor) -> Tensor:
         """The inputs with the change so far, within the bounds of the model."""
-        return (self.x[rows] + self.delta).clamp(*self.model.bounds)
+        return (self.x.index_select(0, rows) + self.delta).clamp(*self.model.bounds)
 
     def move(self, step: Tensor) -> None:
         """Add to the change, and go to the nearest one within the radius."""

@@ -61,7 +61,7 @@ class UniversalPGD(Universal):
 
     def gradient(self, lesson: Lesson, rows: Tensor) -> Tensor:
         """(1, *shape) of the mean loss of these rows, up to a factor; what is not finite counts as zero."""
-        x, model = lesson.x[rows], lesson.model
+        x, model = lesson.x.index_select(0, rows), lesson.model
         delta = lesson.delta.expand_as(x).clone().requires_grad_()
         logits = checked_logits(model.logits, (x + delta).clamp(*model.bounds)) / lesson.scale[rows, None]
         margin = lesson.goal.select(rows).margin(logits)

@@ -16,7 +16,9 @@ from saddlepoint.ops.images import as_image
 from saddlepoint.threats import L1, L2, Linf
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's share, after that many queries of 10 000
-AHEAD = 8  # proposals that are looked at together where few rows are left
+DRAWN = 64  # windows of a row that are drawn together
+AHEAD = 6  # proposals that are looked at together where few rows are left
+ASKED = 2 / 3  # about the share of proposals in Linf that would change something
 FULL = 4.0  # times its length, a change of L2 norm is projected from: what the box cuts off, the other features make up for
 
 
@@ -28,15 +30,16 @@ class Square(Attack):
     gradient attack was broken. On other inputs than (c, h, w) images the windows are runs of features.
 
     Attributes:
-        steps: windows tried, one query each.
+        steps: windows tried, one query each; none for a window that would change nothing.
         first_share: share of the features in the first window; it halves as in the paper's schedule for 10 000 queries.
         rescale: squeeze that schedule into `steps`; AutoAttack does not.
 
     In the L1 ball the bumps are sharper and heavier than there is room for, and the projection leaves of them what sticks
     out (Croce and Hein, "Mind the box", 2021).
 
-    Deviations: every row draws its own window (the authors' code shares one in a batch). In the L1 and L2 balls all
-    channels share what a window frees. In L2 the change is as long as the radius after the box has cut it, not before.
+    Deviations: every row draws its own window (the authors' code shares one in a batch). A window that would change nothing
+    is let pass, where they color it anew. In the L1 and L2 balls all channels share what a window frees. In L2 the change
+    is as long as the radius after the box has cut it, not before.
     """
 
     access: ClassVar = Access.SCORES
@@ -66,19 +69,23 @@ class Square(Attack):
         rows = Rows(delta=delta, lowest=game.margin(delta), k=torch.zeros_like(delta.flatten(1)[:, 0], dtype=torch.int64))
         if linf:
             rows.low, rows.high = (game.project(torch.full_like(delta, side * game.threat.reach)) for side in (-1, 1))
-        windows = self.windows(torch.arange(self.steps + AHEAD, device=delta.device), h, w)
+            rows.first = torch.full_like(rows.k[:, None], -DRAWN)
+        windows = self.windows(torch.arange(self.steps + AHEAD + DRAWN, device=delta.device), h, w)
         while True:
             game.retire(rows.k >= self.steps)
             rows = yield rows
             # What would be proposed next if nothing is accepted: in L2 and L1 windows of one size, so one at a time.
-            m = min(AHEAD, game.room) if linf else 1
+            room = game.room if linf else 1
+            m = min(AHEAD, int(room / ASKED))
             k = rows.k[:, None] + torch.arange(m, device=delta.device)
-            moved = propose(game, rows, k, windows[k])
-            margin, first, used = game.ahead(moved, below=rows.lowest, most=self.steps - rows.k)
-            rows.k = rows.k + used
-            better = (margin < rows.lowest).nonzero().squeeze(1)
+            moved = propose(game, rows, k, windows)
+            changes = (moved != rows.delta[:, None]).flatten(2).any(2)
+            tried = (k < self.steps) & (changes.cumsum(1) <= room)
+            margin, place = game.ahead(moved, below=rows.lowest, where=changes & tried)
+            rows.k = rows.k + (place + 1).minimum(tried.sum(1))
+            better = (place < m).nonzero().squeeze(1)
             rows.lowest = margin.minimum(rows.lowest)
-            rows.delta[better] = moved[better, first[better]]
+            rows.delta.index_copy_(0, better, moved[better, place[better]])
 
     def windows(self, k: Tensor, h: int, w: int) -> Tensor:
         """(n,) -> (n, 2) height and width of the window of query k, by the paper's schedule for 10 000."""
@@ -106,18 +113,32 @@ def linf_start(game: Game, c: int, h: int, w: int) -> Tensor:
     return game.project(stripes.reshape(game.x.shape))
 
 
+def linf_windows(game: Game, k: Tensor, windows: Tensor) -> Tensor:
+    """(b, m, 4 + c) where the windows of number k (b, m) begin and end, and whether a channel goes up."""
+    c, h, w = as_image(game.x)
+    height, width = windows[k].unbind(2)
+    u = game.noise.numbered(k, 2 + c)
+    top, left = below(u[..., 0], h - height + 1), below(u[..., 1], w - width + 1)
+    edges = torch.stack([top, top + height, left, left + width], dim=2)
+    return torch.cat([edges.float(), u[..., 2:] >= 0.5], dim=2)
+
+
 def linf_proposals(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor:
     """(b, m, *shape) one end of the box a channel over the whole window, for the queries of number k (b, m)."""
     c, h, w = as_image(game.x)
-    height, width = windows[..., :1], windows[..., 1:]
-    u = game.noise.numbered(k, 2 + c)
-    top, left = below(u[..., :1], h - height + 1), below(u[..., 1:2], w - width + 1)
-    ys, xs = torch.arange(h, device=k.device), torch.arange(w, device=k.device)
-    down, across = (ys >= top) & (ys < top + height), (xs >= left) & (xs < left + width)
-    inside = down[:, :, None, :, None] & across[:, :, None, None, :]
+    if int((k - rows.first).max()) >= DRAWN:
+        rows.first = k[:, :1]
+        rows.plan = linf_windows(game, rows.first + torch.arange(DRAWN, device=k.device), windows)
+    plan = rows.plan.gather(1, (k - rows.first)[:, :, None].expand(-1, -1, 4 + c))
+    top, bottom, left, right = plan[:, :, :4, None].unbind(2)
+    ys, xs = (torch.arange(n, device=k.device) for n in (h, w))
+    down, across = (ys >= top) & (ys < bottom), (xs >= left) & (xs < right)
+    inside = (down[:, :, None, :, None] & across[:, :, None, None, :]).to(game.x.dtype)
     delta, low, high = (t.view(-1, 1, c, h, w) for t in (rows.delta, rows.low, rows.high))
-    end = torch.where(u[..., 2:, None, None] < 0.5, low, high)
-    return torch.where(inside, end, delta).view(*k.shape, *game.x.shape[1:])
+    end = torch.lerp(
+        low, high, plan[:, :, 4:, None, None].to(low.dtype)
+    )  # shares of 0 and 1 are exact, and cheaper than `where`
+    return torch.lerp(delta, end, inside).view(*k.shape, *game.x.shape[1:])
 
 
 def order(game: Game) -> int:
@@ -181,7 +202,7 @@ def bump_proposal(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor:
     delta = rows.delta.view(-1, c, h, w)
     b = len(delta)
     least = 3 if min(h, w) >= 3 else 1
-    height, width = (min(n, max(least, int(size)) | 1) for n, size in zip((h, w), windows[0, 0], strict=True))
+    height, width = (min(n, max(least, int(size)) | 1) for n, size in zip((h, w), windows[k[0, 0]], strict=True))
     ys, xs = torch.arange(height, device=delta.device), torch.arange(width, device=delta.device)
     flat = delta.reshape(b, c, h * w)
     u = game.noise.numbered(k, 5 + c)[:, 0]
