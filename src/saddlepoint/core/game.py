@@ -152,7 +152,8 @@ class Game(Table):
         if self.limit is not None:
             where = where & (where.cumsum(1) <= (self.limit - self.live.queries)[:, None])
         chosen, theta = where.flatten().nonzero().squeeze(1), theta.flatten(0, 1)
-        of = None if m == 1 and len(chosen) == b else chosen // m
+        row = chosen // m
+        of = None if m == 1 and len(chosen) == b else row
         if len(chosen) < b * m:
             theta = theta.index_select(0, chosen)
         x, verdict, goal = self._of(of)
@@ -160,10 +161,11 @@ class Game(Table):
         self.forwards += len(theta)
         answer, broken = self._answers(self.access > Access.LABELS, of, x_adv)
         margin = outcome(goal, answer, broken, x.dtype)
-        spread = x.new_full((b * m,), torch.inf).index_copy(0, chosen, margin).view(b, m)
+        spread = x.new_full((b, m + 1), torch.inf)  # the last column stands for none
+        spread.view(-1).index_copy_(0, chosen + row, margin)
         better = spread < below[:, None]
-        found, first = better.any(1), better.int().argmax(1, keepdim=True)
-        place = first.squeeze(1).masked_fill(~found, m)
+        better[:, m] = True
+        place = better.int().argmax(1)
         if self.judged:
             counts = where & (torch.arange(m, device=x.device) <= place[:, None])
             self.live.queries = self.live.queries + counts.sum(1)
@@ -171,8 +173,8 @@ class Game(Table):
                 self.live.spent = self.live.queries >= self.limit
             counts = counts.flatten().index_select(0, chosen)
             judged = margin if goal is verdict else outcome(verdict, answer, broken, x.dtype)
-            self._judge(of, x, x_adv, theta, answer, judged.masked_fill(~counts, torch.inf), broken & counts)
-        return spread.gather(1, first).squeeze(1).masked_fill(~found, torch.inf), place
+            self._judge(of, x, x_adv, theta, answer, torch.where(counts, judged, torch.inf), broken & counts)
+        return spread.gather(1, place[:, None]).squeeze(1), place
 
     def margin(self, theta: Tensor, **how: object) -> Float[Tensor, "b *m"]:
         """The goal's margin of candidates: below zero exactly when won."""
@@ -460,11 +462,11 @@ class Game(Table):
             parts = x, x_adv, theta, margin, answer, hopeful
             x, x_adv, theta, margin, answer, hopeful = (part.index_select(0, pick) for part in parts)
         size = self.given.size(x, x_adv, theta)
-        inside = hopeful & self.given.admits(size)
+        inside = self.given.admits(size)
         if self.seeks is Seeks.MINIMUM:
-            key, won = size.masked_fill(~hopeful, torch.inf), inside
+            key, won = torch.where(hopeful, size, torch.inf), inside
         else:
-            key, won = margin.masked_fill(~inside, torch.inf), inside & (margin < 0)
+            key, won = torch.where(inside, margin, torch.inf), margin < 0
         label = answer.argmax(1) if answer.is_floating_point() else answer
         self.keep(of, best=x_adv, theta=theta, key=key, won=won, answer=label)
 

@@ -144,7 +144,7 @@ class Table:
     def column(self, name: str, of: Int[Tensor, " f"] | None) -> Tensor:
         """A column of the rows in play, at the rows `of`; None stands for all of them in order, here and below."""
         column: Tensor = getattr(self.live, name)
-        return column if of is None else column[of]
+        return column if of is None else column.index_select(0, of)
 
     def mark(self, name: str, of: Int[Tensor, " f"] | None, flags: Bool[Tensor, " f"]) -> None:
         """Write down an alarm of rows with a flag."""
@@ -168,11 +168,14 @@ class Table:
                 column = getattr(live, name)
                 torch.where(expand_as(better, new), new, column, out=column)
             return
-        lowest = live.key.scatter_reduce(0, of, key, "amin").index_select(0, of)
-        chosen = ((key == lowest) & (key < live.key.index_select(0, of))).nonzero().squeeze(1)
+        chosen = (key < live.key.index_select(0, of)).nonzero().squeeze(1)
         rows = of.index_select(0, chosen)
-        first = torch.full_like(live.queries, len(of)).scatter_reduce(0, rows, chosen, "amin")
-        single = (first.index_select(0, rows) == chosen).nonzero().squeeze(1)
-        chosen, rows = chosen.index_select(0, single), rows.index_select(0, single)
+        if len(set(rows.tolist())) < len(rows):  # several of a row
+            key = key.index_select(0, chosen)
+            lowest = live.key.scatter_reduce(0, rows, key, "amin").index_select(0, rows)
+            least = (key == lowest).nonzero().squeeze(1)
+            first = torch.full_like(live.queries, len(rows)).scatter_reduce(0, rows[least], least, "amin")
+            least = first[first < len(rows)]
+            chosen, rows = chosen[least], rows[least]
         for name, new in candidates.items():
             getattr(live, name).index_copy_(0, rows, new.index_select(0, chosen))

@@ -17,7 +17,7 @@ from saddlepoint.threats import L1, L2, Linf
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's share, after that many queries of 10 000
 DRAWN = 64  # windows of a row that are drawn together
-AHEAD = 6  # proposals that are looked at together where few rows are left
+AHEAD = 5  # proposals that are looked at together where few rows are left
 ASKED = 2 / 3  # about the share of proposals in Linf that would change something
 FULL = 4.0  # times its length, a change of L2 norm is projected from: what the box cuts off, the other features make up for
 
@@ -68,7 +68,7 @@ class Square(Attack):
         delta = begin(game, c, h, w)
         rows = Rows(delta=delta, lowest=game.margin(delta), k=torch.zeros_like(delta.flatten(1)[:, 0], dtype=torch.int64))
         if linf:
-            rows.low, rows.high = (game.project(torch.full_like(delta, side * game.threat.reach)) for side in (-1, 1))
+            rows.low, rows.high = (game.project(torch.full_like(delta, side * game.threat.reach))[:, None] for side in (-1, 1))
             rows.first = torch.full_like(rows.k[:, None], -DRAWN)
         windows = self.windows(torch.arange(self.steps + AHEAD + DRAWN, device=delta.device), h, w)
         while True:
@@ -79,13 +79,15 @@ class Square(Attack):
             m = min(AHEAD, int(room / ASKED))
             k = rows.k[:, None] + torch.arange(m, device=delta.device)
             moved = propose(game, rows, k, windows)
-            changes = (moved != rows.delta[:, None]).flatten(2).any(2)
-            tried = (k < self.steps) & (changes.cumsum(1) <= room)
+            changes = (moved - rows.delta[:, None]).flatten(2).abs().sum(2) > 0
+            tried = k < self.steps
+            if m > room:
+                tried &= changes.cumsum(1) <= room
             margin, place = game.ahead(moved, below=rows.lowest, where=changes & tried)
             rows.k = rows.k + (place + 1).minimum(tried.sum(1))
             better = (place < m).nonzero().squeeze(1)
             rows.lowest = margin.minimum(rows.lowest)
-            rows.delta.index_copy_(0, better, moved[better, place[better]])
+            rows.delta.index_copy_(0, better, moved[better, place.index_select(0, better)])
 
     def windows(self, k: Tensor, h: int, w: int) -> Tensor:
         """(n,) -> (n, 2) height and width of the window of query k, by the paper's schedule for 10 000."""
@@ -114,13 +116,18 @@ def linf_start(game: Game, c: int, h: int, w: int) -> Tensor:
 
 
 def linf_windows(game: Game, k: Tensor, windows: Tensor) -> Tensor:
-    """(b, m, 4 + c) where the windows of number k (b, m) begin and end, and whether a channel goes up."""
+    """(b, m, h + w + c) the rows and the columns in the windows of number k (b, m), and the channels that go up: 1, else 0."""
     c, h, w = as_image(game.x)
-    height, width = windows[k].unbind(2)
     u = game.noise.numbered(k, 2 + c)
-    top, left = below(u[..., 0], h - height + 1), below(u[..., 1], w - width + 1)
-    edges = torch.stack([top, top + height, left, left + width], dim=2)
-    return torch.cat([edges.float(), u[..., 2:] >= 0.5], dim=2)
+    sizes = zip((h, w), windows[k].unbind(2), u[..., :2].unbind(2), strict=True)
+    sides = [stretch(below(share, n - size + 1), size, n) for n, size, share in sizes]
+    return torch.cat([*sides, u[..., 2:] >= 0.5], dim=2).to(game.x.dtype)
+
+
+def stretch(start: Tensor, size: Tensor, n: int) -> Tensor:
+    """(*b, n) whether each of n cells is one of the `size` (*b,) that begin at `start`."""
+    cell = torch.arange(n, device=start.device) - start[..., None]
+    return (cell >= 0) & (cell < size[..., None])
 
 
 def linf_proposals(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor:
@@ -129,16 +136,12 @@ def linf_proposals(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor
     if int((k - rows.first).max()) >= DRAWN:
         rows.first = k[:, :1]
         rows.plan = linf_windows(game, rows.first + torch.arange(DRAWN, device=k.device), windows)
-    plan = rows.plan.gather(1, (k - rows.first)[:, :, None].expand(-1, -1, 4 + c))
-    top, bottom, left, right = plan[:, :, :4, None].unbind(2)
-    ys, xs = (torch.arange(n, device=k.device) for n in (h, w))
-    down, across = (ys >= top) & (ys < bottom), (xs >= left) & (xs < right)
-    inside = (down[:, :, None, :, None] & across[:, :, None, None, :]).to(game.x.dtype)
+    plan = rows.plan.gather(1, (k - rows.first)[:, :, None].expand(-1, -1, h + w + c))
+    down, across, up = plan.split((h, w, c), dim=2)
+    inside = down[:, :, None, :, None] * across[:, :, None, None, :]
     delta, low, high = (t.view(-1, 1, c, h, w) for t in (rows.delta, rows.low, rows.high))
-    end = torch.lerp(
-        low, high, plan[:, :, 4:, None, None].to(low.dtype)
-    )  # shares of 0 and 1 are exact, and cheaper than `where`
-    return torch.lerp(delta, end, inside).view(*k.shape, *game.x.shape[1:])
+    # Shares of 0 and 1 are exact, and cheaper than `where`.
+    return torch.lerp(delta, torch.lerp(low, high, up[..., None, None]), inside).view(*k.shape, *game.x.shape[1:])
 
 
 def order(game: Game) -> int:
