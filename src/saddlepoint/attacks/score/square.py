@@ -17,7 +17,7 @@ from saddlepoint.threats import L1, L2, Linf
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's share, after that many queries of 10 000
 DRAWN = 64  # windows of a row that are drawn together
-AHEAD = 5  # proposals that are looked at together where few rows are left
+LEAST, MOST, AHEAD = 4, 8, 32  # proposals that are looked at together where few rows are left
 ASKED = 2 / 3  # about the share of proposals in Linf that would change something
 FULL = 4.0  # times its length, a change of L2 norm is projected from: what the box cuts off, the other features make up for
 
@@ -76,7 +76,7 @@ class Square(Attack):
             rows = yield rows
             # What would be proposed next if nothing is accepted: in L2 and L1 windows of one size, so one at a time.
             room = game.room if linf else 1
-            m = min(AHEAD, int(room / ASKED))
+            m = min(max(LEAST, min(MOST, AHEAD // len(rows.k))), int(room / ASKED))
             k = rows.k[:, None] + torch.arange(m, device=delta.device)
             moved = propose(game, rows, k, windows)
             changes = (moved - rows.delta[:, None]).flatten(2).abs().sum(2) > 0
@@ -133,10 +133,12 @@ def stretch(start: Tensor, size: Tensor, n: int) -> Tensor:
 def linf_proposals(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor:
     """(b, m, *shape) one end of the box a channel over the whole window, for the queries of number k (b, m)."""
     c, h, w = as_image(game.x)
-    if int((k - rows.first).max()) >= DRAWN:
-        rows.first = k[:, :1]
-        rows.plan = linf_windows(game, rows.first + torch.arange(DRAWN, device=k.device), windows)
-    plan = rows.plan.gather(1, (k - rows.first)[:, :, None].expand(-1, -1, h + w + c))
+    place = k - rows.first
+    if int(place.max()) >= DRAWN:
+        rows.first, place = k[:, :1], torch.arange(DRAWN, device=k.device)
+        rows.plan = linf_windows(game, rows.first + place, windows)
+        place = place[: k.shape[1]].expand(k.shape)
+    plan = rows.plan.gather(1, place[:, :, None].expand(-1, -1, h + w + c))
     down, across, up = plan.split((h, w, c), dim=2)
     inside = down[:, :, None, :, None] * across[:, :, None, None, :]
     delta, low, high = (t.view(-1, 1, c, h, w) for t in (rows.delta, rows.low, rows.high))
