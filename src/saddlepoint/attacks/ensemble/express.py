@@ -19,13 +19,14 @@ from saddlepoint.threats import L2, Linf
 class Express(Attack):
     """Tournament, then APGD and FAB on the rows that stand: a robust accuracy for less than a tenth of AutoAttack's passes.
 
-    For evaluations that AutoAttack would make too long: a row leaves at its first win, and one that stands costs some 740
-    passes in Linf and 830 in L2 instead of 7800 and 8800. The parts search differently: many short searches of the margin from random places on the rim of
-    the ball, one long search of the cross entropy, and from the input outward. There is no search without gradients: where
-    these are masked only AutoAttack, which ends with Square, can tell, and the audit says whether they are.
+    For evaluations that AutoAttack would make too long: a row leaves at its first win, and one that stands costs some 630
+    passes in Linf and 830 in L2 instead of 7500 and 8800. The parts search differently: many short searches of the margin
+    from random places on the rim of the ball, one long search of the cross entropy, and from the input outward. There is no
+    search without gradients: where these are masked only AutoAttack, which ends with Square, can tell, and the audit says
+    whether they are.
 
     Attributes:
-        steps: gradient evaluations of a search in Tournament's first round. APGD and FAB's searches, two in Linf and three
+        steps: gradient evaluations of a search in Tournament's first round. APGD and FAB's searches, one in Linf and three
             in L2, take eight times as many, as the last round does.
 
     Deviations: an ensemble of this library's own; its parts name what they were made from.
@@ -46,6 +47,6 @@ class Express(Attack):
         return self.cascade(3).passes(features, classes)
 
     def run(self, game: Game) -> Iterator[Rows]:
-        # In Linf the third broke nothing that was left, on ten networks (benchmarks/cascade.json).
-        for attack in self.cascade(2 if isinstance(game.threat, Linf) else 3).attacks:
+        # In Linf two more broke nothing on ten networks (docs/benchmarks.md).
+        for attack in self.cascade(1 if isinstance(game.threat, Linf) else 3).attacks:
             yield from game.stage(attack)

@@ -17,7 +17,7 @@ from saddlepoint.threats import L1, L2, Linf
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's share, after that many queries of 10 000
 DRAWN = 64  # windows of a row that are drawn together
-LEAST, MOST, AHEAD = 4, 8, 32  # proposals that are looked at together where few rows are left
+LEAST, MOST, AHEAD = 4, 8, 32  # proposals of a row that are looked at together where few are left, and of all of them
 ASKED = 2 / 3  # about the share of proposals in Linf that would change something
 FULL = 4.0  # times its length, a change of L2 norm is projected from: what the box cuts off, the other features make up for
 
@@ -68,7 +68,7 @@ class Square(Attack):
         delta = begin(game, c, h, w)
         rows = Rows(delta=delta, lowest=game.margin(delta), k=torch.zeros_like(delta.flatten(1)[:, 0], dtype=torch.int64))
         if linf:
-            rows.low, rows.high = (game.project(torch.full_like(delta, side * game.threat.reach))[:, None] for side in (-1, 1))
+            rows.low, rows.high = (game.project(torch.full_like(delta, side * game.threat.reach)) for side in (-1, 1))
             rows.first = torch.full_like(rows.k[:, None], -DRAWN)
         windows = self.windows(torch.arange(self.steps + AHEAD + DRAWN, device=delta.device), h, w)
         while True:
@@ -76,7 +76,7 @@ class Square(Attack):
             rows = yield rows
             # What would be proposed next if nothing is accepted: in L2 and L1 windows of one size, so one at a time.
             room = game.room if linf else 1
-            m = min(max(LEAST, min(MOST, AHEAD // len(rows.k))), int(room / ASKED))
+            m = min(max(LEAST, AHEAD // len(rows.k)), MOST, int(room / ASKED))
             k = rows.k[:, None] + torch.arange(m, device=delta.device)
             moved = propose(game, rows, k, windows)
             changes = (moved - rows.delta[:, None]).flatten(2).abs().sum(2) > 0
@@ -116,7 +116,7 @@ def linf_start(game: Game, c: int, h: int, w: int) -> Tensor:
 
 
 def linf_windows(game: Game, k: Tensor, windows: Tensor) -> Tensor:
-    """(b, m, h + w + c) the rows and the columns in the windows of number k (b, m), and the channels that go up: 1, else 0."""
+    """(b, m, h + w + c) 1 for rows and columns in the windows of number k (b, m) and for channels that go up, else 0."""
     c, h, w = as_image(game.x)
     u = game.noise.numbered(k, 2 + c)
     sizes = zip((h, w), windows[k].unbind(2), u[..., :2].unbind(2), strict=True)
