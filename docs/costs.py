@@ -117,8 +117,7 @@ WHY = {
     "square-robust-10": "a pass of few images makes 170 small operations besides the network's, a third of the time",
     "autoattack-digits": "an image that the first stage leaves is searched toward nine classes in 100 steps each",
     "one-pixel-evolution": "the queries are the same by design",
-    "universal": "the rest of ART's time is one image at a time, and one round of it was played: the run before gave 97.9",
-    "training": "the run before, of the same trainer, gave 1.94",
+    "universal": "ten of our forward passes are the look at all images after each pass over them",
     "spatial-digits": "two of them are the look at the clean image and the re-check",
 }
 """What is to be said of a bar that does not hold, by case, beside its counts and its profile."""

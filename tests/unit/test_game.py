@@ -216,3 +216,27 @@ def test_what_an_attack_has_read_of_the_best_stays_as_it_was(several: bool) -> N
     assert torch.equal(game.best, x + (target - x))
     assert torch.equal(before, given)
     assert torch.equal(x, given)
+
+
+@pytest.mark.parametrize("seeks", Seeks)
+def test_of_a_rows_candidates_the_best_admissible_is_kept(seeks: Seeks) -> None:
+    model = sp.TorchModel(torch.nn.Linear(6, 3, dtype=torch.float64).requires_grad_(False))
+    draw = torch.Generator().manual_seed(3)
+    x = 0.3 + 0.4 * torch.rand(5, 6, generator=draw, dtype=torch.float64)
+    theta = 0.5 * torch.rand(5, 8, 6, generator=draw, dtype=torch.float64) - 0.25
+    theta[:, :3] *= 2.0  # beyond the radius
+    theta[:, 7] = theta[:, 4]  # equals
+    goal = sp.Untargeted(model.logits(x).argmax(1))
+    game = Game(model, x, goal, sp.Linf(0.25), noise=Noise(0, torch.arange(5)), seeks=seeks, stop=Stop.NEVER)
+    margin = game.margin(theta, population=True)
+    size = theta.abs().amax(2)
+    lose, outside = margin >= 0, size > 0.25
+    key = margin.masked_fill(outside, torch.inf) if seeks is Seeks.BUDGET else size.masked_fill(lose, torch.inf)
+    lowest, first = key.min(1)
+    found = lowest.isfinite()
+    assert found.any()
+    kept = torch.where(found[:, None], x + theta[torch.arange(5), first], x)
+    assert torch.equal(game.best, kept)
+    won = ~lose & ~outside
+    expected = won.any(1) if seeks is Seeks.BUDGET else won[torch.arange(5), first] & found
+    assert torch.equal(game.live.won, expected)

@@ -28,7 +28,7 @@ def universal() -> Case:
         ours=A.UniversalPGD(),
         threat="linf:0.2",
         calls={"art": art("UniversalPerturbation", 200, **learned)},
-        rounds={"art": 1},
+        rounds={"art": 3},
     )
 
 
