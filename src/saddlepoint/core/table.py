@@ -177,5 +177,6 @@ class Table:
             first = torch.full_like(live.queries, len(rows)).scatter_reduce(0, rows[least], least, "amin")
             least = first[first < len(rows)]
             chosen, rows = chosen[least], rows[least]
+        everyone = len(chosen) == len(of)
         for name, new in candidates.items():
-            getattr(live, name).index_copy_(0, rows, new.index_select(0, chosen))
+            getattr(live, name).index_copy_(0, rows, new if everyone else new.index_select(0, chosen))
