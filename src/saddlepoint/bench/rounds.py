@@ -27,7 +27,7 @@ from saddlepoint.models.torch import TorchModel
 from saddlepoint.models.train import Trainer
 
 OURS, FLOOR = "saddlepoint", "by hand"
-ROUNDS, MORE, QUICK = 3, 9, 0.5  # rounds of a case, and of one in which ours takes less than so many seconds: it varies more
+ROUNDS, MORE, QUICK = 3, 9, 1.0  # rounds of a case, and of one in which ours takes less than so many seconds: it varies more
 Play = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
 Row = dict[str, Any]
 
@@ -168,7 +168,7 @@ def measure(
     Args:
         case: what to measure.
         match: its network and examples.
-        rounds: how many; None for 3, or 9 where the first of ours takes less than half a second. `case.rounds` may allow a
+        rounds: how many; None for 3, or 9 where the first of ours takes less than a second. `case.rounds` may allow a
             library fewer. Who fails or runs out of time plays no further round.
         limit: seconds of CPU time for one side in one round.
         told: called after each play, with who it was, the round and the row.

@@ -38,7 +38,7 @@ def bench(
     Args:
         names: of cases, measured anew; none for all, of which those that the file holds already are kept, unless the case
             has changed or a library has been installed since.
-        rounds: how often everybody plays; None for 3, or 9 where ours takes less than half a second. A case may allow a slow
+        rounds: how often everybody plays; None for 3, or 9 where ours takes less than a second. A case may allow a slow
             library fewer.
         limit: seconds of CPU time for one side in one round.
         out: the .json file to write after every case, and to go on with; None for no file.
