@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from saddlepoint.bench import CASES
+from saddlepoint.bench.rounds import FLOOR
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -140,11 +141,17 @@ def at_best(name: str, kind: str, found: float) -> str:
     return "-" if bound is None else f"{bound:.3g}"
 
 
+def by_hand(entry: dict[str, Any]) -> str:
+    """What the loop by hand takes, where there is one."""
+    floor = entry["results"].get(FLOOR)
+    return f"a loop by hand takes {floor['ratio']} times ours" if floor else ""
+
+
 def reason(name: str, entry: dict[str, Any], rival: str) -> str:
     """The passes an example of both sides, the network's share of our time, and what else there is to say."""
     own, other = entry["results"]["saddlepoint"], entry["results"][rival]
     passes = " against ".join(f"{few(one['forwards'])} forward and {few(one['backwards'])} backward" for one in (own, other))
-    said = f"; {WHY[name]}" if name in WHY else ""
+    said = "".join(f"; {words}" for words in (by_hand(entry), WHY.get(name)) if words)
     return f"{passes} passes; the network has {share(name):.0%} of the time{said}"
 
 

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, logsigmoid
 
 
 def pgd(net: nn.Module, x: Tensor, y: Tensor, *, eps: float, step_size: float, steps: int) -> Tensor:
@@ -35,6 +35,31 @@ def ddn(net: nn.Module, x: Tensor, y: Tensor, *, steps: int) -> Tensor:
         delta = delta * (radius / delta.flatten(1).norm(dim=1).clamp_min(1e-12)).view(column)
         delta = (x + delta).clamp(0, 1) - x
     return best
+
+
+def universal(net: nn.Module, x: Tensor, y: Tensor, *, eps: float, epochs: int, batch: int, momentum: float) -> Tensor:
+    """Momentum steps of one change down soft steps of the margin, a mini-batch a step; the best after a whole pass."""
+    net.requires_grad_(False)
+    with torch.no_grad():
+        clean = net(x)
+    y, scale = clean.argmax(1), (clean.amax(1) - clean.mean(1)) / 15
+    best = delta = velocity = torch.zeros_like(x[:1])
+    most = 0
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x)).split(batch):
+            each = delta.expand(len(rows), *x.shape[1:]).clone().requires_grad_()
+            logits, truth = net((x[rows] + each).clamp(0, 1)) / scale[rows, None], y[rows, None]
+            margin = logits.gather(1, truth).squeeze(1) - logits.scatter(1, truth, -torch.inf).amax(1)
+            weight = (logsigmoid(margin.detach()) + logsigmoid(-margin.detach())).softmax(0)
+            (gradient,) = torch.autograd.grad((weight * margin).sum(), each)
+            gradient = gradient.sum(0, keepdim=True)
+            velocity = momentum * velocity + gradient / gradient.abs().mean()
+            delta = (delta - eps * velocity.sign()).clamp(-eps, eps)
+        with torch.no_grad():
+            fooled = int((net((x + delta).clamp(0, 1)).argmax(1) != y).sum())
+        if fooled > most:
+            best, most = delta, fooled
+    return (x + best).clamp(0, 1)
 
 
 def madry(

@@ -28,6 +28,7 @@ def universal() -> Case:
         ours=A.UniversalPGD(),
         threat="linf:0.2",
         calls={"art": art("UniversalPerturbation", 200, **learned)},
+        floor=partial(floors.universal, eps=0.2, epochs=10, batch=16, momentum=0.9),
         rounds={"art": 3},
     )
 
