@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saddlepoint.core.errors import ModelError
+from saddlepoint.core.goal import Goal
 from saddlepoint.core.model import Model
 
 NATURAL_SPREAD = 15.0
@@ -50,3 +51,10 @@ def checked_answers(model: Model, x: Tensor) -> Int[Tensor, " b"]:
         got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
         raise ModelError(f"The model must return one integer label an example, shape ({len(x)},); got {got}.")
     return labels.to(x.device)
+
+
+def outcome(goal: Goal, answer: Tensor, broken: Bool[Tensor, "b *m"], dtype: torch.dtype) -> Float[Tensor, "b *m"]:
+    """The goal's margin of logits (b, *m, k); of labels (b, *m) -1 where the goal is reached and 1 elsewhere."""
+    if answer.is_floating_point():
+        return goal.margin(answer).masked_fill(broken, torch.inf)
+    return torch.where(goal.reached(answer) & ~broken, -1.0, 1.0).to(dtype)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saddlepoint.core.abreast import FULL, Abreast
-from saddlepoint.core.answers import checked_answers, checked_logits, natural_scale
+from saddlepoint.core.answers import checked_answers, checked_logits, natural_scale, outcome
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.errors import AccessError, InputError, ModelError, out_of_memory
 from saddlepoint.core.goal import Goal, Targeted, Untargeted
@@ -492,10 +492,3 @@ class Game(Table):
                 answers[part], holds[part] = logits.argmax(1), goal.margin(logits) < 0
             self.forwards += len(part)
         return best, holds & best.flatten(1).isfinite().all(1), answers
-
-
-def outcome(goal: Goal, answer: Tensor, broken: Bool[Tensor, "b *m"], dtype: torch.dtype) -> Float[Tensor, "b *m"]:
-    """The goal's margin of logits (b, *m, k); of labels (b, *m) -1 where the goal is reached and 1 elsewhere."""
-    if answer.is_floating_point():
-        return goal.margin(answer).masked_fill(broken, torch.inf)
-    return torch.where(goal.reached(answer) & ~broken, -1.0, 1.0).to(dtype)
