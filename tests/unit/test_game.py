@@ -220,6 +220,7 @@ def test_what_an_attack_has_read_of_the_best_stays_as_it_was(several: bool) -> N
 
 @pytest.mark.parametrize("seeks", Seeks)
 def test_of_a_rows_candidates_the_best_admissible_is_kept(seeks: Seeks) -> None:
+    torch.manual_seed(3)  # on some models nothing wins
     model = sp.TorchModel(torch.nn.Linear(6, 3, dtype=torch.float64).requires_grad_(False))
     draw = torch.Generator().manual_seed(3)
     x = 0.3 + 0.4 * torch.rand(5, 6, generator=draw, dtype=torch.float64)
