@@ -104,7 +104,7 @@ def test_square_asks_of_no_window_that_changes_nothing(net: nn.Module, x: Tensor
     for name in ("x_adv", "outcome", "answer"):
         assert torch.equal(getattr(few, name), getattr(every, name)), name
     lost = every.rows(sp.Outcome.NOT_FOUND)
-    assert (every.queries[lost] == 92).all()
+    assert (every.queries[lost] >= 92).all()
     assert (few.queries[lost] < 80).all()
 
 
@@ -120,13 +120,13 @@ def test_what_is_asked_ahead(net: nn.Module, x: Tensor, limit: int | None) -> No
     where = torch.tensor([[0, 1, 1, 0, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], dtype=torch.bool)
     below = torch.stack([margins[0, 4], margins[1, 2], margins[2].max()]) + 1e-9
     below[:2] = below[:2].minimum(margins[:2].masked_fill(~where[:2], torch.inf).amin(1) + 1e-9)
-    margin, place = game.ahead(moved, below=below, where=where)
+    lowest, place = game.ahead(moved, below=below, where=where)
     asked = where & (where.cumsum(1) <= (3 if limit else 5))  # one query has gone to the clean input
     better = asked & (margins < below[:, None])
     for row in range(3):
         first = int(better[row].int().argmax()) if better[row].any() else 5
         assert place[row] == first
-        assert margin[row] == (margins[row, first] if first < 5 else torch.inf)
+        assert lowest[row] == (margins[row, first] if first < 5 else below[row])
         assert game.live.queries[row] == 1 + asked[row, : first + 1].sum()
 
 

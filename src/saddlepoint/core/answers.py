@@ -9,6 +9,7 @@ from torch import Tensor
 from saddlepoint.core.errors import ModelError
 from saddlepoint.core.goal import Goal
 from saddlepoint.core.model import Model
+from saddlepoint.ops.losses import unanswered
 
 NATURAL_SPREAD = 15.0
 """Largest minus mean logit of a clean input after scaling: about what trained classifiers of ten classes show."""
@@ -53,8 +54,16 @@ def checked_answers(model: Model, x: Tensor) -> Int[Tensor, " b"]:
     return labels.to(x.device)
 
 
-def outcome(goal: Goal, answer: Tensor, broken: Bool[Tensor, "b *m"], dtype: torch.dtype) -> Float[Tensor, "b *m"]:
-    """The goal's margin of logits (b, *m, k); of labels (b, *m) -1 where the goal is reached and 1 elsewhere."""
+def where_broken(answer: Tensor) -> Bool[Tensor, " b"] | None:
+    """Where logits (b, k) or labels (b,) are no answer: None if, as nearly always, they all are one."""
+    if not len(answer):
+        return None
     if answer.is_floating_point():
-        return goal.margin(answer).masked_fill(broken, torch.inf)
-    return torch.where(goal.reached(answer) & ~broken, -1.0, 1.0).to(dtype)
+        return None if answer.max().item() < torch.inf else unanswered(answer)
+    return None if answer.min().item() >= 0 else answer < 0
+
+
+def outcome(goal: Goal, answer: Tensor, broken: Bool[Tensor, " b"] | None, dtype: torch.dtype) -> Float[Tensor, " b"]:
+    """The goal's margin of logits (b, k); of labels (b,) -1 where the goal is reached and 1 elsewhere."""
+    margin = goal.margin(answer) if answer.is_floating_point() else torch.where(goal.reached(answer), -1.0, 1.0).to(dtype)
+    return margin if broken is None else margin.masked_fill(broken, torch.inf)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from saddlepoint.core.abreast import FULL, Abreast
-from saddlepoint.core.answers import checked_answers, checked_logits, natural_scale, outcome
+from saddlepoint.core.answers import checked_answers, checked_logits, natural_scale, outcome, where_broken
 from saddlepoint.core.attack import Attack, Rows, Seeks
 from saddlepoint.core.errors import AccessError, InputError, ModelError, out_of_memory
 from saddlepoint.core.goal import Goal, Targeted, Untargeted
@@ -137,12 +137,12 @@ class Game(Table):
     def ahead(
         self, theta: Float[Tensor, "b m *theta"], *, below: Column | None = None, where: Bool[Tensor, "b m"] | None = None
     ) -> tuple[Column, Int[Tensor, " b"]]:
-        """The first of a row's m candidates whose margin is below the row's bound, in one pass.
+        """Until the first of a row's m candidates whose margin is below the row's bound, in one pass.
 
         As if those in `where` were asked one after the other, no further than that one nor than the limit of queries: what
-        lies beyond is not judged, and counted as a pass but not as a query. Returns its margin and its place, or infinity
-        and m if there is none. Without a bound the first win ends it where rows leave when they have won; an attack that
-        sees labels has margins of -1 and 1.
+        lies beyond is not judged, and counted as a pass but not as a query. Returns the bound, lowered to that margin, and
+        its place, m if there is none. Without a bound the first win ends it where rows leave when they have won; an attack
+        that sees labels has margins of -1 and 1.
         """
         b, m = theta.shape[:2]
         if below is None:
@@ -151,30 +151,28 @@ class Game(Table):
             where = torch.ones(b, m, dtype=torch.bool, device=theta.device)
         if self.limit is not None:
             where = where & (where.cumsum(1) <= (self.limit - self.live.queries)[:, None])
-        chosen, theta = where.flatten().nonzero().squeeze(1), theta.flatten(0, 1)
-        row = chosen // m
-        of = None if m == 1 and len(chosen) == b else row
-        if len(chosen) < b * m:
-            theta = theta.index_select(0, chosen)
+        row, column = where.nonzero().unbind(1)
+        theta = theta.flatten(0, 1)
+        of = None if m == 1 and len(row) == b else row
+        if len(row) < b * m:
+            theta = theta.index_select(0, row * m + column)
         x, verdict, goal = self._of(of)
         x_adv = self._input(x, theta, None)
         self.forwards += len(theta)
         answer, broken = self._answers(self.access > Access.LABELS, of, x_adv)
         margin = outcome(goal, answer, broken, x.dtype)
-        spread = x.new_full((b, m + 1), torch.inf)  # the last column stands for none
-        spread.view(-1).index_copy_(0, chosen + row, margin)
-        better = spread < below[:, None]
-        better[:, m] = True
-        place = better.int().argmax(1)
+        lower = margin < below.index_select(0, row)
+        place = torch.full_like(self.index, m).scatter_reduce(0, row, column.masked_fill(~lower, m), "amin")
+        beyond = column > place.index_select(0, row)
+        margin = margin.masked_fill(beyond, torch.inf)
         if self.judged:
-            counts = where & (torch.arange(m, device=x.device) <= place[:, None])
-            self.live.queries = self.live.queries + counts.sum(1)
+            self.live.queries = self.live.queries.index_add(0, row, (~beyond).long())
             if self.limit is not None:
                 self.live.spent = self.live.queries >= self.limit
-            counts = counts.flatten().index_select(0, chosen)
-            judged = margin if goal is verdict else outcome(verdict, answer, broken, x.dtype)
-            self._judge(of, x, x_adv, theta, answer, torch.where(counts, judged, torch.inf), broken & counts)
-        return spread.gather(1, place[:, None]).squeeze(1), place
+            broken = None if broken is None else broken & ~beyond
+            judged = margin if goal is verdict else outcome(verdict, answer, broken, x.dtype).masked_fill(beyond, torch.inf)
+            self._judge(of, x, x_adv, theta, answer, judged, broken)
+        return below.scatter_reduce(0, row, margin, "amin"), place
 
     def margin(self, theta: Tensor, **how: object) -> Float[Tensor, "b *m"]:
         """The goal's margin of candidates: below zero exactly when won."""
@@ -387,7 +385,7 @@ class Game(Table):
         if self.judged:
             judged = outcome(verdict, answer.detach(), broken, x.dtype)
             self._judge(of, x, x_adv.detach(), theta.detach(), answer.detach(), judged, broken)
-        return answer if scores else goal.reached(answer) & ~broken
+        return answer if scores else outcome(goal, answer, broken, x.dtype) < 0
 
     def _of(self, of: Int[Tensor, " f"] | None) -> tuple[Tensor, Goal, Goal]:
         """Clean inputs, verdict and goal of candidates of the rows `of`."""
@@ -396,15 +394,18 @@ class Game(Table):
         verdict = self.verdict.select(of)
         return self.live.x.index_select(0, of), verdict, verdict if self.goal is self.verdict else self.goal.select(of)
 
-    def _answers(self, scores: bool, of: Int[Tensor, " f"] | None, x_adv: Tensor) -> tuple[Tensor, Bool[Tensor, " f"]]:
-        """Logits on the natural scale of the rows `of`, or labels; and where there is no answer."""
+    def _answers(
+        self, scores: bool, of: Int[Tensor, " f"] | None, x_adv: Tensor
+    ) -> tuple[Tensor, Bool[Tensor, " f"] | None]:
+        """Logits on the natural scale of the rows `of`, or labels; and where there is no answer, None for nowhere."""
         if not scores:
             labels = checked_answers(self.model, x_adv)
-            return labels, labels < 0
+            return labels, where_broken(labels)
         logits = checked_logits(self.model.logits, x_adv)
-        if self.judged:
-            logits = logits / self.column("scale", of)[:, None]
-        return logits, unanswered(logits)
+        if not self.judged:
+            return logits, None
+        logits = logits / self.column("scale", of).unsqueeze(1)
+        return logits, where_broken(logits.detach())
 
     def _input(self, x: Tensor, theta: Tensor, apply: Callable[[Tensor, Tensor], Tensor] | None) -> Tensor:
         """What the model is shown: the threat's result, in bounds and, if so asked, on the grid of `levels` values."""
@@ -446,29 +447,29 @@ class Game(Table):
         theta: Tensor,
         answer: Tensor,
         margin: Float[Tensor, " f"],
-        broken: Bool[Tensor, " f"],
+        broken: Bool[Tensor, " f"] | None,
     ) -> None:
         """Note broken answers, and keep the best admissible candidate of every row, by the verdict's margin."""
+        smallest = self.seeks is Seeks.MINIMUM
         reached = margin < (-self.demand / self.column("scale", of) if self.demand else 0.0)
-        self.mark("nonfinite", of, broken)
+        if broken is not None:
+            self.mark("nonfinite", of, broken)
         self.mark("crossed", of, reached)
-        hopeful = reached if self.seeks is Seeks.MINIMUM else margin < self.column("key", of)
-        hopes = int(hopeful.sum())
-        if not hopes:
+        hopeful = reached if smallest else margin < self.column("key", of)
+        pick = hopeful.nonzero().squeeze(1)
+        if not len(pick):
             return
-        if 2 * hopes < len(hopeful):  # a copy of few costs less than a look at all
-            pick = hopeful.nonzero().squeeze(1)
+        few = 2 * len(pick) < len(hopeful)
+        if few:  # a copy of them costs less than a look at all
             of = pick if of is None else of.index_select(0, pick)
-            parts = x, x_adv, theta, margin, answer, hopeful
-            x, x_adv, theta, margin, answer, hopeful = (part.index_select(0, pick) for part in parts)
+            x, x_adv, theta, margin, answer = (part.index_select(0, pick) for part in (x, x_adv, theta, margin, answer))
         size = self.given.size(x, x_adv, theta)
         inside = self.given.admits(size)
-        if self.seeks is Seeks.MINIMUM:
-            key, won = torch.where(hopeful, size, torch.inf), inside
-        else:
-            key, won = torch.where(inside, margin, torch.inf), margin < 0
+        better = size < self.column("key", of) if smallest else inside
+        better = better if few else better & hopeful
+        key, won = (size, inside) if smallest else (margin, margin < 0)
         label = answer.argmax(1) if answer.is_floating_point() else answer
-        self.keep(of, best=x_adv, theta=theta, key=key, won=won, answer=label)
+        self.keep(of, better, best=x_adv, theta=theta, key=key, won=won, answer=label)
 
     @torch.no_grad()
     def verify(self) -> tuple[Tensor, Bool[Tensor, " n"], Int[Tensor, " n"]]:

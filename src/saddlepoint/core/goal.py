@@ -109,9 +109,9 @@ class _ClassGoal(Goal):
     def checked(self, rows: int, device: Any) -> "_ClassGoal":
         return replace(self, y=checked_labels(self.y, rows, device))
 
-    def like(self, batch: Tensor) -> Tensor:
-        """The class of every row, with the population axis of `batch` (b, *m) if it has one."""
-        return self.y if batch.dim() == 1 else self.y[:, None].expand(batch.shape)
+    def like(self, shape: torch.Size) -> Tensor:
+        """The class of every row, with the population axis of a shape (b, *m) if it has one."""
+        return self.y if len(shape) == 1 else self.y[:, None].expand(shape)
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,11 @@ class Untargeted(_ClassGoal):
     rejection: int | None = None
 
     def reached(self, labels: Int[Tensor, "b *m"]) -> Bool[Tensor, "b *m"]:
-        wrong = labels != self.like(labels)
+        wrong = labels != self.like(labels.shape)
         return wrong if self.rejection is None else wrong & (labels != self.rejection)
 
     def margin(self, logits: Logits) -> Loss:
-        y = self.like(logits[..., 0])
+        y = self.like(logits.shape[:-1])
         if self.rejection is None:
             return losses.margin(logits, y)
         refused = logits[..., self.rejection]
@@ -139,7 +139,7 @@ class Untargeted(_ClassGoal):
         return safe - self._answers(logits, y).amax(dim=-1)
 
     def cross_entropy(self, logits: Logits) -> Loss:
-        y = self.like(logits[..., 0])
+        y = self.like(logits.shape[:-1])
         if self.rejection is None:
             return losses.log_odds(logits, y)
         safe = torch.logaddexp(losses.of_class(logits, y), logits[..., self.rejection])
@@ -149,7 +149,7 @@ class Untargeted(_ClassGoal):
         return losses.ratio(self.margin(logits), logits)
 
     def textbook(self, logits: Logits) -> Loss:
-        return losses.log_probability(logits, self.like(logits[..., 0]))
+        return losses.log_probability(logits, self.like(logits.shape[:-1]))
 
     def _answers(self, logits: Logits, y: Tensor) -> Logits:
         """The logits of wrong answers, minus infinity elsewhere."""
@@ -162,19 +162,19 @@ class Targeted(_ClassGoal):
     """The answer `y` (b,), a class that the attacker chose."""
 
     def reached(self, labels: Int[Tensor, "b *m"]) -> Bool[Tensor, "b *m"]:
-        return labels == self.like(labels)
+        return labels == self.like(labels.shape)
 
     def margin(self, logits: Logits) -> Loss:
-        return -losses.margin(logits, self.like(logits[..., 0]))
+        return -losses.margin(logits, self.like(logits.shape[:-1]))
 
     def cross_entropy(self, logits: Logits) -> Loss:
-        return -losses.log_odds(logits, self.like(logits[..., 0]))
+        return -losses.log_odds(logits, self.like(logits.shape[:-1]))
 
     def dlr(self, logits: Logits) -> Loss:
         return losses.targeted_ratio(self.margin(logits), logits)
 
     def textbook(self, logits: Logits) -> Loss:
-        return -losses.log_probability(logits, self.like(logits[..., 0]))
+        return -losses.log_probability(logits, self.like(logits.shape[:-1]))
 
 
 class _Unnamed(Goal):
@@ -248,14 +248,14 @@ class ReduceConfidence(_ClassGoal):
         raise InputError("ReduceConfidence cannot be judged by labels. Use a model that gives scores.")
 
     def margin(self, logits: Logits) -> Loss:
-        y = self.like(logits[..., 0])
+        y = self.like(logits.shape[:-1])
         return logits.log_softmax(-1).gather(-1, y.unsqueeze(-1)).squeeze(-1).exp() - self.below
 
     def cross_entropy(self, logits: Logits) -> Loss:
-        return losses.log_odds(logits, self.like(logits[..., 0]))
+        return losses.log_odds(logits, self.like(logits.shape[:-1]))
 
     def dlr(self, logits: Logits) -> Loss:
-        return losses.ratio(losses.margin(logits, self.like(logits[..., 0])), logits)
+        return losses.ratio(losses.margin(logits, self.like(logits.shape[:-1])), logits)
 
     def textbook(self, logits: Logits) -> Loss:
-        return losses.log_probability(logits, self.like(logits[..., 0]))
+        return losses.log_probability(logits, self.like(logits.shape[:-1]))

@@ -154,24 +154,23 @@ class Table:
         elif flags.any():
             setattr(self.live, name, column.index_put((of[flags],), flags[flags]))
 
-    def keep(self, of: Int[Tensor, " f"] | None, *, theta: Tensor, **candidates: Tensor) -> None:
-        """Keep candidates with a `key` below their row's; among equals the first, whatever the order of writes.
+    def keep(self, of: Int[Tensor, " f"] | None, better: Bool[Tensor, " f"], *, theta: Tensor, **candidates: Tensor) -> None:
+        """Keep the `better` ones: of a row that of the smallest `key`, of equals the first whatever the order of writes.
 
         They are written in place, since nobody else holds these columns: `best` hands out copies.
         """
-        live, key = self.live, candidates["key"]
+        live = self.live
         if live.theta is not None:
             candidates["theta"] = theta
         if of is None:
-            better = key < live.key
             for name, new in candidates.items():
                 column = getattr(live, name)
                 torch.where(expand_as(better, new), new, column, out=column)
             return
-        chosen = (key < live.key.index_select(0, of)).nonzero().squeeze(1)
+        chosen = better.nonzero().squeeze(1)
         rows = of.index_select(0, chosen)
         if len(set(rows.tolist())) < len(rows):  # several of a row
-            key = key.index_select(0, chosen)
+            key = candidates["key"].index_select(0, chosen)
             lowest = live.key.scatter_reduce(0, rows, key, "amin").index_select(0, rows)
             least = (key == lowest).nonzero().squeeze(1)
             first = torch.full_like(live.queries, len(rows)).scatter_reduce(0, rows[least], least, "amin")

@@ -68,7 +68,7 @@ class TorchModel(Model):
 
     def ask(self, x: Tensor) -> Tensor:
         """The logits, with the weights as they lie now."""
-        z = x.clone() if self.dtype is None else x.to(self.dtype, copy=True)  # the network may overwrite its input
+        z = x.clone() if self.dtype in (None, x.dtype) else x.to(self.dtype)  # the network may overwrite its input
         if self.mean is not None:
             z = z - _shaped(self.mean, z)
         if self.std is not None:

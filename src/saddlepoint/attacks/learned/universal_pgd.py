@@ -61,12 +61,11 @@ class UniversalPGD(Universal):
 
     def gradient(self, lesson: Lesson, rows: Tensor) -> Tensor:
         """(1, *shape) of the mean loss of these rows, up to a factor; what is not finite counts as zero."""
-        x, model = lesson.x.index_select(0, rows), lesson.model
-        delta = lesson.delta.expand_as(x).clone().requires_grad_()
-        logits = checked_logits(model.logits, (x + delta).clamp(*model.bounds)) / lesson.scale[rows, None]
-        margin = lesson.goal.select(rows).margin(logits)
+        model, scale = lesson.model, lesson.scale.index_select(0, rows).unsqueeze(1)
+        moved = (lesson.x.index_select(0, rows) + lesson.delta).requires_grad_()
+        margin = lesson.goal.select(rows).margin(checked_logits(model.logits, moved.clamp(*model.bounds)) / scale)
         try:
-            (gradient,) = torch.autograd.grad((self.slope(margin.detach()) * margin).sum(), delta)
+            (gradient,) = torch.autograd.grad((self.slope(margin.detach()) * margin).sum(), moved)
         except RuntimeError as error:
             if out_of_memory(error):
                 raise
@@ -76,7 +75,8 @@ class UniversalPGD(Universal):
             ) from error
         lesson.forwards += len(rows)
         lesson.backwards += len(rows)
-        return gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).sum(0, keepdim=True)
+        total = gradient.sum(0, keepdim=True)
+        return total if total.isfinite().all() else gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).sum(0, keepdim=True)
 
     def slope(self, margin: Tensor) -> Tensor:
         """(b,) slopes of the soft steps, the logistic function's, up to a factor; in logarithms, so that none underflows."""

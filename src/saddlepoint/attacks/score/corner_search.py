@@ -123,7 +123,7 @@ class CornerSearch(Attack):
         """(b, rankings, m) what changes are ranked by: the margin, and the gap to each rival."""
         losses = [game.goal.margin(logits)]
         if "rivals" in rows.__dict__:
-            own = of_class(logits, game.goal.like(logits[..., 0]))  # type: ignore[attr-defined]  # rivals are of a class
+            own = of_class(logits, game.goal.like(logits.shape[:-1]))  # type: ignore[attr-defined]  # rivals are of a class
             losses += [own - of_class(logits, rival[:, None].expand_as(own)) for rival in rows.rivals.T]
         return torch.stack(losses, dim=1).nan_to_num(nan=torch.inf)
 

@@ -16,8 +16,8 @@ from saddlepoint.ops.images import as_image
 from saddlepoint.threats import L1, L2, Linf
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's share, after that many queries of 10 000
-DRAWN = 64  # windows of a row that are drawn together
-LEAST, MOST, AHEAD = 4, 8, 32  # proposals of a row that are looked at together where few are left, and of all of them
+DRAWN = 16, 128  # windows of a row that are drawn together: twice as many every time, from the first to the second number
+LEAST, MOST, AHEAD = 4, 12, 40  # proposals of a row that are looked at together where few are left, and of all of them
 ASKED = 2 / 3  # about the share of proposals in Linf that would change something
 FULL = 4.0  # times its length, a change of L2 norm is projected from: what the box cuts off, the other features make up for
 
@@ -68,33 +68,32 @@ class Square(Attack):
         delta = begin(game, c, h, w)
         rows = Rows(delta=delta, lowest=game.margin(delta), k=torch.zeros_like(delta.flatten(1)[:, 0], dtype=torch.int64))
         if linf:
-            rows.low, rows.high = (game.project(torch.full_like(delta, side * game.threat.reach)) for side in (-1, 1))
-            rows.first = torch.full_like(rows.k[:, None], -DRAWN)
-        windows = self.windows(torch.arange(self.steps + AHEAD + DRAWN, device=delta.device), h, w)
+            ends = (game.project(torch.full_like(delta, side * game.threat.reach)) for side in (-1, 1))
+            rows.low, rows.high = (end.view(-1, 1, c, h, w) for end in ends)
+            rows.planned, rows.drawn = 0, DRAWN[0]
+        windows = self.windows(torch.arange(self.steps + AHEAD + DRAWN[1], device=delta.device), h, w)
         while True:
             game.retire(rows.k >= self.steps)
             rows = yield rows
             # What would be proposed next if nothing is accepted: in L2 and L1 windows of one size, so one at a time.
             room = game.room if linf else 1
             m = min(max(LEAST, AHEAD // len(rows.k)), MOST, int(room / ASKED))
-            k = rows.k[:, None] + torch.arange(m, device=delta.device)
-            moved = propose(game, rows, k, windows)
-            changes = (moved - rows.delta[:, None]).flatten(2).abs().sum(2) > 0
-            tried = k < self.steps
-            if m > room:
-                tried &= changes.cumsum(1) <= room
-            margin, place = game.ahead(moved, below=rows.lowest, where=changes & tried)
-            rows.k = rows.k + (place + 1).minimum(tried.sum(1))
-            better = (place < m).nonzero().squeeze(1)
-            rows.lowest = margin.minimum(rows.lowest)
+            moved = propose(game, rows, m, windows)
+            changes = (moved - rows.delta.unsqueeze(1)).abs_().flatten(2).sum(2) > 0
+            near = changes.cumsum(1) <= room if m > room else None
+            where = changes if near is None else changes & near
+            rows.lowest, place = game.ahead(moved, below=rows.lowest, where=where)
+            accepted = place < m
+            rows.k = rows.k + (place if near is None else place.minimum(near.sum(1))) + accepted
+            better = accepted.nonzero().squeeze(1)
             rows.delta.index_copy_(0, better, moved[better, place.index_select(0, better)])
 
     def windows(self, k: Tensor, h: int, w: int) -> Tensor:
-        """(n,) -> (n, 2) height and width of the window of query k, by the paper's schedule for 10 000."""
-        k = k * 10_000 // self.steps if self.rescale else k
-        halvings = (k[:, None] > torch.tensor(HALVINGS, device=k.device)).sum(1)
+        """(n,) -> (n, 2) height and width of the window of query k, by the paper's schedule for 10 000; 0 after the last."""
+        at = k * 10_000 // self.steps if self.rescale else k
+        halvings = (at[:, None] > torch.tensor(HALVINGS, device=k.device)).sum(1)
         sizes = [window(self.first_share / 2**i, h, w) for i in range(len(HALVINGS) + 1)]
-        return torch.tensor(sizes, device=k.device)[halvings]
+        return torch.tensor(sizes, device=k.device)[halvings] * (k < self.steps)[:, None]
 
 
 def window(share: float, h: int, w: int) -> tuple[int, int]:
@@ -130,20 +129,21 @@ def stretch(start: Tensor, size: Tensor, n: int) -> Tensor:
     return (cell >= 0) & (cell < size[..., None])
 
 
-def linf_proposals(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor:
-    """(b, m, *shape) one end of the box a channel over the whole window, for the queries of number k (b, m)."""
+def linf_proposals(game: Game, rows: Rows, m: int, windows: Tensor) -> Tensor:
+    """(b, m, *shape) one end of the box a channel over the whole window, for a row's next m queries."""
     c, h, w = as_image(game.x)
-    place = k - rows.first
-    if int(place.max()) >= DRAWN:
-        rows.first, place = k[:, :1], torch.arange(DRAWN, device=k.device)
-        rows.plan = linf_windows(game, rows.first + place, windows)
-        place = place[: k.shape[1]].expand(k.shape)
-    plan = rows.plan.gather(1, place[:, :, None].expand(-1, -1, h + w + c))
-    down, across, up = plan.split((h, w, c), dim=2)
-    inside = down[:, :, None, :, None] * across[:, :, None, None, :]
-    delta, low, high = (t.view(-1, 1, c, h, w) for t in (rows.delta, rows.low, rows.high))
+    if rows.planned < m:
+        k = rows.k[:, None] + torch.arange(rows.drawn, device=rows.k.device)
+        rows.first, rows.plan, rows.planned = rows.k, linf_windows(game, k, windows), rows.drawn
+        rows.drawn = min(2 * rows.drawn, DRAWN[1])
+    rows.planned -= m  # no row comes further
+    place = (rows.k - rows.first).unsqueeze(1) + torch.arange(m, device=rows.k.device)
+    plan = rows.plan.gather(1, place.unsqueeze(2).expand(-1, -1, h + w + c))
+    down, across, up = plan.split_with_sizes((h, w, c), 2)
+    inside = (down.unsqueeze(3) * across.unsqueeze(2)).unsqueeze(2)
     # Shares of 0 and 1 are exact, and cheaper than `where`.
-    return torch.lerp(delta, torch.lerp(low, high, up[..., None, None]), inside).view(*k.shape, *game.x.shape[1:])
+    color = torch.lerp(rows.low, rows.high, up.view(-1, m, c, 1, 1))
+    return torch.lerp(rows.delta.view(-1, 1, c, h, w), color, inside).view(-1, m, *game.x.shape[1:])
 
 
 def order(game: Game) -> int:
@@ -197,7 +197,7 @@ def grown(game: Game, delta: Tensor) -> Tensor:
     return game.project((FULL if order(game) == 2 else 1.0) * delta.view_as(game.x))
 
 
-def bump_proposal(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor:
+def bump_proposal(game: Game, rows: Rows, m: int, windows: Tensor) -> Tensor:
     """(b, 1, *shape) one window emptied and its norm, with what is unspent, spent on a bump in another.
 
     Every row is at the same query.
@@ -207,10 +207,10 @@ def bump_proposal(game: Game, rows: Rows, k: Tensor, windows: Tensor) -> Tensor:
     delta = rows.delta.view(-1, c, h, w)
     b = len(delta)
     least = 3 if min(h, w) >= 3 else 1
-    height, width = (min(n, max(least, int(size)) | 1) for n, size in zip((h, w), windows[k[0, 0]], strict=True))
+    height, width = (min(n, max(least, int(size)) | 1) for n, size in zip((h, w), windows[rows.k[0]], strict=True))
     ys, xs = torch.arange(height, device=delta.device), torch.arange(width, device=delta.device)
     flat = delta.reshape(b, c, h * w)
-    u = game.noise.numbered(k, 5 + c)[:, 0]
+    u = game.noise.numbered(rows.k[:, None], 5 + c)[:, 0]
     cells = []
     for i in (0, 2):
         top, left = below(u[:, i : i + 1], h - height + 1), below(u[:, i + 1 : i + 2], w - width + 1)
