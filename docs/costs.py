@@ -118,7 +118,7 @@ WHY = {
     "square-robust-10": "a pass of few images makes 105 small operations besides the network's, a third of the time",
     "autoattack-digits": "an image that the first stage leaves is searched toward nine classes in 100 steps each",
     "one-pixel-evolution": "the queries are the same by design",
-    "universal": "ten of our forward passes are the look at all images after each pass over them",
+    "universal": "five of our forward passes are the look at all images after each pass of the second half",
     "spatial-digits": "two of them are the look at the clean image and the re-check",
 }
 """What is to be said of a bar that does not hold, by case, beside its counts and its profile."""

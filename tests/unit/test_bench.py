@@ -144,9 +144,9 @@ def test_rounds_are_interleaved_and_slow_libraries_play_fewer() -> None:
     assert result["saddlepoint"]["ratio"] == 1
 
 
-@pytest.mark.parametrize(("quick", "played_by_ours"), [(0.0, 3), (1e3, 9)])
-def test_short_cases_play_more_rounds(quick: float, played_by_ours: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saddlepoint.bench.rounds.QUICK", quick)
+@pytest.mark.parametrize(("enough", "played_by_ours"), [(0.0, 3), (1e3, 15)])
+def test_short_cases_play_more_rounds(enough: float, played_by_ours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saddlepoint.bench.rounds.ENOUGH", enough)
     calls = {"bright": Call("up", {"by": 0.1}), "bright (again)": Call("up", {"by": 0.1}, batch=1)}
     result = summary(played(replace(TINY, calls=calls, rounds={"bright": 1})))
     assert [result[label]["rounds"] for label in ("saddlepoint", "bright", "bright (again)")] == [

@@ -38,14 +38,14 @@ def ddn(net: nn.Module, x: Tensor, y: Tensor, *, steps: int) -> Tensor:
 
 
 def universal(net: nn.Module, x: Tensor, y: Tensor, *, eps: float, epochs: int, batch: int, momentum: float) -> Tensor:
-    """Momentum steps of one change down soft steps of the margin, a mini-batch a step; the best after a whole pass."""
+    """Momentum steps of one change down soft steps of the margin, a mini-batch a step; the best pass of the second half."""
     net.requires_grad_(False)
     with torch.no_grad():
         clean = net(x)
     y, scale = clean.argmax(1), (clean.amax(1) - clean.mean(1)) / 15
     best = delta = velocity = torch.zeros_like(x[:1])
     most = 0
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for rows in torch.randperm(len(x)).split(batch):
             each = delta.expand(len(rows), *x.shape[1:]).clone().requires_grad_()
             logits, truth = net((x[rows] + each).clamp(0, 1)) / scale[rows, None], y[rows, None]
@@ -55,6 +55,8 @@ def universal(net: nn.Module, x: Tensor, y: Tensor, *, eps: float, epochs: int, 
             gradient = gradient.sum(0, keepdim=True)
             velocity = momentum * velocity + gradient / gradient.abs().mean()
             delta = (delta - eps * velocity.sign()).clamp(-eps, eps)
+        if epoch < epochs // 2:
+            continue
         with torch.no_grad():
             fooled = int((net((x + delta).clamp(0, 1)).argmax(1) != y).sum())
         if fooled > most:

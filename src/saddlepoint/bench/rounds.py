@@ -27,7 +27,7 @@ from saddlepoint.models.torch import TorchModel
 from saddlepoint.models.train import Trainer
 
 OURS, FLOOR = "saddlepoint", "by hand"
-ROUNDS, MORE, QUICK = 3, 9, 1.0  # rounds of a case, and of one in which ours takes less than so many seconds: it varies more
+FEWEST, MOST, ENOUGH = 3, 15, 60.0  # rounds of a case, and CPU seconds after which there are no more than the fewest
 Play = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
 Row = dict[str, Any]
 
@@ -168,8 +168,8 @@ def measure(
     Args:
         case: what to measure.
         match: its network and examples.
-        rounds: how many; None for 3, or 9 where the first of ours takes less than a second. `case.rounds` may allow a
-            library fewer. Who fails or runs out of time plays no further round.
+        rounds: how many; None for 3, and on until a minute is spent on the case, or 15. `case.rounds` may allow a library
+            fewer. Who fails or runs out of time plays no further round.
         limit: seconds of CPU time for one side in one round.
         told: called after each play, with who it was, the round and the row.
 
@@ -193,16 +193,14 @@ def measure(
             return graded(net, *match.test)
         return judge(match.net, match.x, match.y, back, norm=case.norm, radius=case.radius, goal=case.goal)
 
-    turn, last = 0, rounds or ROUNDS
-    while turn < last:
+    turn, started = 0, time.process_time()
+    while turn < (rounds or FEWEST) or (rounds is None and turn < MOST and time.process_time() - started < ENOUGH):
         for label, play in plays.items():
-            if turn < case.rounds.get(label, last) and not any("error" in row for row in found[label]):
+            if turn < case.rounds.get(label, turn + 1) and not any("error" in row for row in found[label]):
                 row = once(play, match, how, turn, limit)
                 found[label].append(row)
                 if told:
                     told(label, turn, row)
-        if rounds is None and found[OURS][0].get("seconds", inf) < QUICK:
-            last = MORE
         turn += 1
     return found
 

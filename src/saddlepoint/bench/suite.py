@@ -38,8 +38,8 @@ def bench(
     Args:
         names: of cases, measured anew; none for all, of which those that the file holds already are kept, unless the case
             has changed or a library has been installed since.
-        rounds: how often everybody plays; None for 3, or 9 where ours takes less than a second. A case may allow a slow
-            library fewer.
+        rounds: how often everybody plays; None for 3, and on until a minute is spent on the case, or 15. A case may allow
+            a slow library fewer.
         limit: seconds of CPU time for one side in one round.
         out: the .json file to write after every case, and to go on with; None for no file.
         cases: the folder of networks.

@@ -196,7 +196,7 @@ def bench(
         list[str] | None, typer.Argument(metavar="[CASE]...", help="Measured anew; left out, all that are not done.")
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(help="How often everybody plays; 3, or 9 where ours takes less than a second.", min=1)
+        int | None, typer.Option(help="How often everybody plays; 3, and on until a minute is spent.", min=1)
     ] = None,
     limit: Annotated[float, typer.Option(help="Seconds of CPU time for one library in one round.")] = 120.0,
     out: Annotated[

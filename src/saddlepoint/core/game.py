@@ -162,7 +162,7 @@ class Game(Table):
         answer, broken = self._answers(self.access > Access.LABELS, of, x_adv)
         margin = outcome(goal, answer, broken, x.dtype)
         lower = margin < below.index_select(0, row)
-        place = torch.full_like(self.index, m).scatter_reduce(0, row, column.masked_fill(~lower, m), "amin")
+        place = torch.full_like(self.index, m).scatter_reduce(0, row, torch.where(lower, column, m), "amin")
         beyond = column > place.index_select(0, row)
         margin = margin.masked_fill(beyond, torch.inf)
         if self.judged:
@@ -201,12 +201,12 @@ class Game(Table):
         self.backwards += len(gradient)
         if self.judged:
             largest = linf(gradient)
-            if not (largest < torch.inf).all():
+            if not largest.max().item() < torch.inf:
                 gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
                 largest = linf(gradient)
-            asked = True if self._asked is None else self._asked
-            self.live.gradients += asked
-            self.live.blank += asked & (largest == 0)
+            blank = largest == 0
+            self.live.gradients += 1 if self._asked is None else self._asked
+            self.live.blank += blank if self._asked is None else blank & self._asked
         return gradient
 
     def jacobian(self, outputs: Float[Tensor, "b k"], theta: Candidates) -> Float[Tensor, "b k *theta"]:

@@ -1,14 +1,19 @@
-"""How the weights of a network lie in memory: on a CPU, convolutions cost less with their channels last."""
+"""How the convolutions of a network are computed on a CPU: their channels last, and of few channels as products."""
 
 from collections.abc import Callable
-from typing import Self
+from functools import partial
+from typing import Self, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from saddlepoint.ops.convolution import conv2d
+
 Ask = Callable[[Tensor], Tensor]
+
+FEW, MANY = 3, 10  # channels into a convolution, at most, and times as many out of it, at least
 
 ALIKE: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 """Whether a network was seen to answer alike, but for rounding, with its channels last."""
@@ -17,7 +22,8 @@ ALIKE: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 class ChannelsLast:
     """For as long as this context lasts, the weights of convolutions lie with their channels last, if the network bears it.
 
-    Afterwards they lie where they lay, with the values that they have by then. A network that takes a `view` of what a
+    Those of few channels, as the first of a network is, take the cheaper gradient of `ops.convolution` meanwhile. Afterwards
+    weights lie where they lay, with the values that they have by then. A network that takes a `view` of what a
     convolution returns does not bear it: so, once a network, one example is asked both ways for logits and their gradient.
     """
 
@@ -25,6 +31,7 @@ class ChannelsLast:
         self.net = net
         self.offered = False
         self.before: list[tuple[nn.Parameter, Tensor]] = []
+        self.eased: list[nn.Conv2d] = []
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +83,10 @@ class ChannelsLast:
             for weight in self.kernels():
                 self.before.append((weight, weight.data))
                 weight.data = weight.data.clone(memory_format=torch.channels_last)
+        for module in filter(of_few_channels, self.net.modules()):
+            how = {key: getattr(module, key) for key in ("stride", "padding", "dilation")}
+            module._conv_forward = partial(conv2d, **how)
+            self.eased.append(module)
 
     def undo(self) -> None:
         """Turn them back."""
@@ -83,11 +94,27 @@ class ChannelsLast:
             while self.before:
                 weight, data = self.before.pop()
                 weight.data = data.copy_(weight.data)
+        while self.eased:
+            del self.eased.pop()._conv_forward
 
 
 def turnable(weight: nn.Parameter) -> bool:
     """Whether it is a plain tensor on the CPU."""
     return not is_lazy(weight) and type(weight.data) is Tensor and weight.device.type == "cpu" and not weight.is_inference()
+
+
+def of_few_channels(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether it is a convolution, as torch computes it, whose gradient costs less as a product."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and "_conv_forward" not in vars(module)
+        and type(module)._conv_forward is nn.Conv2d._conv_forward
+        and module.groups == 1
+        and isinstance(module.padding, tuple)
+        and module.padding_mode == "zeros"
+        and module.in_channels <= FEW
+        and module.out_channels >= MANY * module.in_channels
+    )
 
 
 def look(ask: Ask, x: Tensor) -> tuple[Tensor, Tensor]:

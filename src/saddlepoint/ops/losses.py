@@ -25,7 +25,8 @@ def without(logits: Logits, y: Labels) -> Logits:
 
 def margin(logits: Logits, y: Labels) -> Loss:
     """Logit of `y` minus the largest other: negative exactly when another class wins."""
-    return of_class(logits, y) - without(logits, y).amax(dim=-1)
+    y = y.unsqueeze(-1)
+    return (logits.gather(-1, y) - logits.scatter(-1, y, -torch.inf).amax(dim=-1, keepdim=True)).squeeze(-1)
 
 
 def unanswered(logits: Logits) -> Bool[Tensor, "*batch"]:

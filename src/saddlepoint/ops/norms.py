@@ -12,7 +12,7 @@ def expand_as(values: Tensor, like: Tensor) -> Tensor:
 
 def linf(delta: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:
     """Largest absolute change of a row."""
-    return delta.abs().flatten(1).amax(dim=1)
+    return delta.flatten(1).abs().amax(dim=1)
 
 
 def l2(delta: Float[Tensor, "b *shape"]) -> Float[Tensor, " b"]:

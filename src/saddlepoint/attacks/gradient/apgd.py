@@ -1,7 +1,6 @@
 """Auto-PGD."""
 
-from collections.abc import Callable, Generator, Iterator
-from functools import partial
+from collections.abc import Generator, Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -63,34 +62,44 @@ class APGD(Attack):
 
     def run(self, game: Game) -> Iterator[Rows]:
         if self.targets is None or not isinstance(game.goal, Untargeted):
-            yield from self.search(game, lambda logits: getattr(game.goal, self.loss)(logits))
+            yield from self.search(game)
             return
         searches = min(self.targets, game.clean_logits.shape[1] - 1)
-        yield from game.abreast(searches, lambda: self.search(game, partial(toward, game)))
 
-    def search(self, game: Game, loss: Callable[[Tensor], Tensor]) -> Iterator[Rows]:
-        """One search in every set of the plan, each from the best point of the one before."""
+        def next_class() -> Iterator[Rows]:
+            ranked = without(game.clean_logits, game.goal.y).argsort(dim=1, descending=True, stable=True)
+            return self.search(game, ranked.gather(1, game.turn[:, None]).squeeze(1))
+
+        yield from game.abreast(searches, next_class)
+
+    def search(self, game: Game, target: Tensor | None = None) -> Iterator[Rows]:
+        """One search in every set of the plan, each from the best point of the one before; toward a class (b,) or none."""
         pace = Sparse() if isinstance(game.threat, L1) else Halving(self.rho)
         rows = None
         for threat, steps in pace.phases(game.threat, self.steps):
-            theta = pace.start(game, threat) if rows is None else threat.project(game.x, rows.best, game.model.bounds)
-            rows = yield from self.descend(game, threat, steps, pace, loss, theta)
+            if rows is None:
+                rows = Rows(theta=pace.start(game, threat), target=target)
+            else:
+                rows.theta = threat.project(game.x, rows.best, game.model.bounds)
+            rows = yield from self.descend(game, threat, steps, pace, rows)
         assert rows is not None  # there is always a last phase
         game.submit(rows.theta)
 
     def descend(
-        self, game: Game, threat: Threat, steps: int, pace: Halving | Sparse, loss: Callable[[Tensor], Tensor], theta: Tensor
+        self, game: Game, threat: Threat, steps: int, pace: Halving | Sparse, rows: Rows
     ) -> Generator[Rows, Rows, Rows]:
-        """Algorithm 1 of the paper, every quantity one a row."""
+        """Algorithm 1 of the paper, every quantity one a row; from a theta, with what is pursued, on."""
 
         def look(theta: Tensor) -> tuple[Tensor, Tensor]:
             theta = theta.requires_grad_()
-            value = loss(game.logits(theta))
+            logits = game.logits(theta)
+            value = getattr(game.goal, self.loss)(logits) if rows.target is None else toward(game, logits, rows.target)
             return value.detach(), game.gradient(value, theta)
 
-        value, gradient = look(theta)
-        theta = theta.detach()
+        value, gradient = look(rows.theta)
+        theta = rows.theta.detach()
         rows = Rows(
+            target=rows.target,
             theta=theta, before=theta, value=value, gradient=gradient, best=theta, lowest=value, best_gradient=gradient,
             step=torch.full_like(value, pace.first * threat.reach), falls=torch.zeros_like(value),
         )  # fmt: skip
@@ -99,10 +108,10 @@ class APGD(Attack):
         for k in range(steps):
             rows = yield rows
             momentum = pace.momentum if k else 1.0
-            step = expand_as(rows.step, rows.theta) * pace.direction(game, rows)
-            z = threat.project(game.x, rows.theta + step, game.model.bounds)
+            moved = torch.addcmul(rows.theta, expand_as(rows.step, rows.theta), pace.direction(game, rows))
+            z = threat.project(game.x, moved, game.model.bounds)
             if pace.momentum < 1:
-                moved = momentum * (z - rows.theta) + (1 - momentum) * (rows.theta - rows.before)
+                moved = torch.lerp(rows.theta - rows.before, z - rows.theta, momentum)
                 z = threat.project(game.x, rows.theta + moved, game.model.bounds)
             rows.before, rows.theta = rows.theta, z
             if k + 1 == steps:
@@ -123,10 +132,8 @@ class APGD(Attack):
         return rows
 
 
-def toward(game: Game, logits: Tensor) -> Tensor:
-    """Targeted DLR toward the wrong class whose rank in the clean logits is the search's number."""
+def toward(game: Game, logits: Tensor, target: Tensor) -> Tensor:
+    """Targeted DLR toward classes (b,)."""
     goal = game.goal
     assert isinstance(goal, Untargeted)
-    ranked = without(game.clean_logits, goal.y).argsort(dim=1, descending=True, stable=True)
-    target = ranked.gather(1, game.turn[:, None]).squeeze(1)
     return targeted_ratio(of_class(logits, goal.y) - of_class(logits, target), logits)

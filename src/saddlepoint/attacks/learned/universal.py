@@ -85,7 +85,8 @@ class Universal(LearnedAttack):
 
     Attributes:
         epochs: passes over the inputs, at most.
-        fooling_rate: share of the inputs to fool; learning stops there.
+        fooling_rate: share of the inputs to fool; learning stops there. Below 1 all inputs are looked at after every pass,
+            else from the half of them on: the best is hardly ever earlier.
         batch: inputs a step.
     """
 
@@ -125,6 +126,8 @@ class Universal(LearnedAttack):
                 done += 1
                 if on_step:
                     on_step(done, steps)
+            if epoch < self.epochs // 2 and self.fooling_rate == 1:
+                continue
             now = lesson.fooled(256)
             if now.count > fooled.count:
                 best, fooled = lesson.delta, now

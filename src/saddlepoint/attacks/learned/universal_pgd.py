@@ -24,7 +24,8 @@ class UniversalPGD(Universal):
 
     Attributes:
         epochs: passes over the inputs, at most.
-        fooling_rate: share of the inputs to fool; learning stops there.
+        fooling_rate: share of the inputs to fool; learning stops there. Below 1 all inputs are looked at after every pass,
+            else from the half of them on: the best is hardly ever earlier.
         batch: inputs a step; small ones shake the search out of poor optima.
         step_size: in input units; None means the radius.
         momentum: how much of the running sum of gradients a step keeps.
@@ -32,8 +33,8 @@ class UniversalPGD(Universal):
 
     Deviations: the paper bounds each input's loss by clipping the cross entropy. The gradient of a mini-batch is divided by
     its mean absolute value before it enters the running sum. Inputs are clipped to the bounds while learning, as when
-    played. The best change after a whole pass is kept, not the last. An untargeted goal is to leave the model's own answer
-    to the clean input, as fooling is measured, not the label.
+    played. The best change after a whole pass of the second half is kept, not the last. An untargeted goal is to leave the
+    model's own answer to the clean input, as fooling is measured, not the label.
     """
 
     paper: ClassVar = Paper(

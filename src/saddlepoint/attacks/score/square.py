@@ -17,7 +17,7 @@ from saddlepoint.threats import L1, L2, Linf
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's share, after that many queries of 10 000
 DRAWN = 16, 128  # windows of a row that are drawn together: twice as many every time, from the first to the second number
-LEAST, MOST, AHEAD = 4, 8, 32  # proposals of a row that are looked at together where few are left, and of all of them
+LEAST, MOST, AHEAD = 4, 16, 32  # proposals of a row that are looked at together where few are left, and of all of them
 ASKED = 2 / 3  # about the share of proposals in Linf that would change something
 FULL = 4.0  # times its length, a change of L2 norm is projected from: what the box cuts off, the other features make up for
 
@@ -79,7 +79,7 @@ class Square(Attack):
             room = game.room if linf else 1
             m = min(max(LEAST, AHEAD // len(rows.k)), MOST, int(room / ASKED))
             moved = propose(game, rows, m, windows)
-            changes = (moved - rows.delta.unsqueeze(1)).abs_().flatten(2).sum(2) > 0
+            changes = (moved != rows.delta.unsqueeze(1)).flatten(2).amax(2)
             near = changes.cumsum(1) <= room if m > room else None
             where = changes if near is None else changes & near
             rows.lowest, place = game.ahead(moved, below=rows.lowest, where=where)
