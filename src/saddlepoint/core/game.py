@@ -163,14 +163,16 @@ class Game(Table):
         margin = outcome(goal, answer, broken, x.dtype)
         lower = margin < below.index_select(0, row)
         place = torch.full_like(self.index, m).scatter_reduce(0, row, torch.where(lower, column, m), "amin")
-        beyond = column > place.index_select(0, row)
-        margin = margin.masked_fill(beyond, torch.inf)
+        asked = column <= place.index_select(0, row)
+        margin = torch.where(asked, margin, torch.inf)
         if self.judged:
-            self.live.queries = self.live.queries.index_add(0, row, (~beyond).long())
+            self.live.queries = self.live.queries.index_add(0, row, asked.long())
             if self.limit is not None:
                 self.live.spent = self.live.queries >= self.limit
-            broken = None if broken is None else broken & ~beyond
-            judged = margin if goal is verdict else outcome(verdict, answer, broken, x.dtype).masked_fill(beyond, torch.inf)
+            broken = None if broken is None else broken & asked
+            judged = margin
+            if goal is not verdict:
+                judged = torch.where(asked, outcome(verdict, answer, broken, x.dtype), torch.inf)
             self._judge(of, x, x_adv, theta, answer, judged, broken)
         return below.scatter_reduce(0, row, margin, "amin"), place
 

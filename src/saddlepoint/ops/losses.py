@@ -65,4 +65,4 @@ def targeted_ratio(difference: Loss, logits: Logits) -> Loss:
     if logits.shape[-1] < 4:
         return ratio(difference, logits)
     top = logits.topk(4, dim=-1).values
-    return difference / (top[..., 0] - (top[..., 2] + top[..., 3]) / 2 + 1e-12)
+    return difference / (top[..., 0] - top[..., 2:].mean(dim=-1) + 1e-12)

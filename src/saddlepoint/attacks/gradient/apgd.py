@@ -14,7 +14,7 @@ from saddlepoint.core.goal import Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
 from saddlepoint.core.threat import Threat
-from saddlepoint.ops.losses import of_class, targeted_ratio, without
+from saddlepoint.ops.losses import targeted_ratio, without
 from saddlepoint.ops.norms import expand_as
 from saddlepoint.threats import L1, L2, Linf
 
@@ -66,19 +66,23 @@ class APGD(Attack):
             return
         searches = min(self.targets, game.clean_logits.shape[1] - 1)
 
-        def next_class() -> Iterator[Rows]:
+        def toward() -> Iterator[Rows]:
+            y = game.goal.y[:, None]
             ranked = without(game.clean_logits, game.goal.y).argsort(dim=1, descending=True, stable=True)
-            return self.search(game, ranked.gather(1, game.turn[:, None]).squeeze(1))
+            return self.search(game, torch.cat([y, ranked.gather(1, game.turn[:, None])], dim=1))
 
-        yield from game.abreast(searches, next_class)
+        yield from game.abreast(searches, toward)
 
-    def search(self, game: Game, target: Tensor | None = None) -> Iterator[Rows]:
-        """One search in every set of the plan, each from the best point of the one before; toward a class (b,) or none."""
+    def search(self, game: Game, pair: Tensor | None = None) -> Iterator[Rows]:
+        """One search in every set of the plan, each from the best point of the one before.
+
+        With a `pair` of classes (b, 2) from the first toward the second, else for what the goal says.
+        """
         pace = Sparse() if isinstance(game.threat, L1) else Halving(self.rho)
         rows = None
         for threat, steps in pace.phases(game.threat, self.steps):
             if rows is None:
-                rows = Rows(theta=pace.start(game, threat), target=target)
+                rows = Rows(theta=pace.start(game, threat), pair=pair)
             else:
                 rows.theta = threat.project(game.x, rows.best, game.model.bounds)
             rows = yield from self.descend(game, threat, steps, pace, rows)
@@ -93,13 +97,13 @@ class APGD(Attack):
         def look(theta: Tensor) -> tuple[Tensor, Tensor]:
             theta = theta.requires_grad_()
             logits = game.logits(theta)
-            value = getattr(game.goal, self.loss)(logits) if rows.target is None else toward(game, logits, rows.target)
+            value = getattr(game.goal, self.loss)(logits) if rows.pair is None else ratio_of(rows.pair, logits)
             return value.detach(), game.gradient(value, theta)
 
         value, gradient = look(rows.theta)
         theta = rows.theta.detach()
         rows = Rows(
-            target=rows.target,
+            pair=rows.pair,
             theta=theta, before=theta, value=value, gradient=gradient, best=theta, lowest=value, best_gradient=gradient,
             step=torch.full_like(value, pace.first * threat.reach), falls=torch.zeros_like(value),
         )  # fmt: skip
@@ -132,8 +136,7 @@ class APGD(Attack):
         return rows
 
 
-def toward(game: Game, logits: Tensor, target: Tensor) -> Tensor:
-    """Targeted DLR toward classes (b,)."""
-    goal = game.goal
-    assert isinstance(goal, Untargeted)
-    return targeted_ratio(of_class(logits, goal.y) - of_class(logits, target), logits)
+def ratio_of(pair: Tensor, logits: Tensor) -> Tensor:
+    """Targeted DLR from the first to the second of a row's classes (b, 2)."""
+    first, second = logits.gather(1, pair).unbind(1)
+    return targeted_ratio(first - second, logits)

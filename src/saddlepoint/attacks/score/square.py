@@ -72,12 +72,15 @@ class Square(Attack):
             rows.low, rows.high = (end.view(-1, 1, c, h, w) for end in ends)
             rows.planned, rows.drawn = 0, DRAWN[0]
         windows = self.windows(torch.arange(self.steps + AHEAD + DRAWN[1], device=delta.device), h, w)
+        tried = 0  # windows of a row, at most
         while True:
-            game.retire(rows.k >= self.steps)
+            if tried >= self.steps:
+                game.retire(rows.k >= self.steps)
             rows = yield rows
             # What would be proposed next if nothing is accepted: in L2 and L1 windows of one size, so one at a time.
             room = game.room if linf else 1
             m = min(max(LEAST, AHEAD // len(rows.k)), MOST, int(room / ASKED))
+            tried += m
             moved = propose(game, rows, m, windows)
             changes = (moved != rows.delta.unsqueeze(1)).flatten(2).amax(2)
             near = changes.cumsum(1) <= room if m > room else None
