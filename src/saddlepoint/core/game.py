@@ -29,6 +29,7 @@ from saddlepoint.ops.losses import unanswered, without
 from saddlepoint.ops.norms import expand_as, linf
 
 Candidates = Float[Tensor, "b *theta"]
+ROUNDING = 100  # units of it by which the nearest must win, so that a win holds however the network lies in memory
 
 
 class Stop(Enum):
@@ -453,7 +454,8 @@ class Game(Table):
     ) -> None:
         """Note broken answers, and keep the best admissible candidate of every row, by the verdict's margin."""
         smallest = self.seeks is Seeks.MINIMUM
-        reached = margin < (-self.demand / self.column("scale", of) if self.demand else 0.0)
+        least = ROUNDING * torch.finfo(margin.dtype).eps if smallest else 0.0
+        reached = margin < (-self.demand / self.column("scale", of) if self.demand else -least)
         if broken is not None:
             self.mark("nonfinite", of, broken)
         self.mark("crossed", of, reached)
