@@ -114,8 +114,8 @@ def scale() -> str:
 
 WHY = {
     "apgd-t-10": "what is saved is what a pass of six rows costs above one of fifty",
-    "square-10": "a pass of few images makes 105 small operations besides the network's, a third of the time",
-    "square-robust-10": "a pass of few images makes 105 small operations besides the network's, a third of the time",
+    "square-10": "a pass of few images makes 97 small operations besides the network's, a third of the time",
+    "square-robust-10": "a pass of few images makes 97 small operations besides the network's, a third of the time",
     "autoattack-digits": "an image that the first stage leaves is searched toward nine classes in 100 steps each",
     "one-pixel-evolution": "the queries are the same by design",
     "universal": "five of our forward passes are the look at all images after each pass of the second half",
