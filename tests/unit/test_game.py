@@ -241,3 +241,17 @@ def test_of_a_rows_candidates_the_best_admissible_is_kept(seeks: Seeks) -> None:
     won = ~lose & ~outside
     expected = won.any(1) if seeks is Seeks.BUDGET else won[torch.arange(5), first] & found
     assert torch.equal(game.live.won, expected)
+
+
+@pytest.mark.parametrize("seeks", Seeks)
+def test_the_nearest_must_win_by_more_than_rounding(seeks: Seeks) -> None:
+    model = HalfSpace(classes=2)
+    x = model.inputs(1, 0.1)
+    w, y = model.weight.detach().float().view_as(x), torch.zeros(1, dtype=torch.int64)
+    game = Game(model, x, sp.Untargeted(y), sp.L2(1.0), noise=Noise(0, torch.arange(1)), seeks=seeks, stop=Stop.NEVER)
+    slope = 2 * w / game.scale  # of the margin on the natural scale
+    clean = game.goal.margin(game.clean_logits)
+    for beyond, counts in ((5e-6, seeks is Seeks.BUDGET), (1e-4, True)):  # 40 and 800 units of rounding
+        delta = -(clean + beyond) * slope / slope.square().sum()
+        assert -2 * beyond < game.margin(delta).item() < 0
+        assert game.found.item() is counts

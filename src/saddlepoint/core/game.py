@@ -25,11 +25,10 @@ from saddlepoint.core.noise import Noise
 from saddlepoint.core.table import Column, Table
 from saddlepoint.core.threat import Threat
 from saddlepoint.ops.grid import rounded
-from saddlepoint.ops.losses import unanswered, without
+from saddlepoint.ops.losses import tie, unanswered, without
 from saddlepoint.ops.norms import expand_as, linf
 
 Candidates = Float[Tensor, "b *theta"]
-ROUNDING = 100  # units of it by which the nearest must win, so that a win holds however the network lies in memory
 
 
 class Stop(Enum):
@@ -454,7 +453,7 @@ class Game(Table):
     ) -> None:
         """Note broken answers, and keep the best admissible candidate of every row, by the verdict's margin."""
         smallest = self.seeks is Seeks.MINIMUM
-        least = ROUNDING * torch.finfo(margin.dtype).eps if smallest else 0.0
+        least = tie(margin) if smallest else 0.0  # the nearest win is the one that rounding is likeliest to undo
         reached = margin < (-self.demand / self.column("scale", of) if self.demand else -least)
         if broken is not None:
             self.mark("nonfinite", of, broken)

@@ -29,6 +29,11 @@ def margin(logits: Logits, y: Labels) -> Loss:
     return (logits.gather(-1, y) - logits.scatter(-1, y, -torch.inf).amax(dim=-1, keepdim=True)).squeeze(-1)
 
 
+def tie(margin: Tensor) -> float:
+    """How far from zero a margin on the natural scale may be by rounding: another batch, another sum may turn its sign."""
+    return 100 * torch.finfo(margin.dtype).eps
+
+
 def unanswered(logits: Logits) -> Bool[Tensor, "*batch"]:
     """Rows without an answer: NaN or plus infinity somewhere. Minus infinity only rules a class out."""
     return ~(logits.amax(dim=-1) < torch.inf)

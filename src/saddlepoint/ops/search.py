@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from saddlepoint.ops.losses import tie
 from saddlepoint.ops.norms import expand_as
 
 Column = Float[Tensor, "b d"]
@@ -15,7 +16,7 @@ Asked = Bool[Tensor, " b"]
 PAIRS_AT_ONCE = 1 << 24
 AIM = 0.02  # how far below zero to aim, as a part of the value at the end
 CLOSE = 0.002  # below zero by so much of the value above is near enough
-ROUNDING = 1000  # but at least that many units of rounding, so that a win holds when it is asked for again
+BEYOND = 10  # but at least so many times what may be a tie
 
 
 def best_pair(
@@ -98,7 +99,7 @@ def draw_in(
         where = (above > 0) & (value < -enough)
         if not where.any():
             break
-        goal = (AIM * below).clamp_max(-ROUNDING * torch.finfo(below.dtype).eps)
+        goal = (AIM * below).clamp_max(-BEYOND * tie(below))
         share = ((above - goal) / (above - below)).nan_to_num(nan=1.0).clamp(0, 1)
         middle = torch.lerp(inner, outer, expand_as(share, inner))
         found = margin(middle, where)

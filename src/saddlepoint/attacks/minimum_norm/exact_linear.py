@@ -13,7 +13,7 @@ from saddlepoint.core.game import Game
 from saddlepoint.core.goal import LeastLikely, Targeted, Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
-from saddlepoint.ops.losses import of_class, without
+from saddlepoint.ops.losses import of_class, tie, without
 from saddlepoint.ops.norms import expand_as
 from saddlepoint.threats import L0, L1, L2, Linf
 
@@ -28,7 +28,7 @@ class ExactLinear(Attack):
     model it is one DeepFool step, and a failure says nothing. FGSM is as exact on these models, but needs a radius.
 
     Attributes:
-        tries: how many overshoots, each ten times the one before, to step over the boundary by; the first is rounding.
+        tries: how many overshoots, each about ten times the one before, to step over the boundary by; the first is rounding.
 
     Deviations: the paper gives the worst case in a ball without bounds; this inverts it, and respects them. Toward a target
     among several classes the result is exact whenever one of the boundaries of the target decides, as it does with two
@@ -64,9 +64,9 @@ class ExactLinear(Attack):
         union = isinstance(goal, Untargeted) or logits.shape[1] == 2
         slopes, missing = nearest(game, leads, delta) if union else every(game, leads, delta)
         rows = Rows(slopes=slopes, missing=missing)
-        rounding = 10 * torch.finfo(delta.dtype).eps
+        rounding = tie(logits)
         for k in range(self.tries):
-            wanted = rows.missing + rounding * 10**k
+            wanted = rows.missing + rounding * (1 + 0.1 * 10**k)
             if union:
                 delta = cross(game, rows.slopes[:, 0], -wanted[:, 0], torch.zeros_like(game.x))
             else:

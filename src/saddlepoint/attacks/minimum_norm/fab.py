@@ -14,8 +14,9 @@ from saddlepoint.core.game import Game
 from saddlepoint.core.goal import Untargeted
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.losses import tie
 from saddlepoint.ops.norms import expand_as
-from saddlepoint.ops.search import ROUNDING, draw_in
+from saddlepoint.ops.search import BEYOND, draw_in
 from saddlepoint.threats import L1, L2, Linf
 
 
@@ -87,7 +88,7 @@ class FAB(Attack):
             delta = rows.delta.requires_grad_()
             logits = game.logits(delta)
             # Aimed at zero itself, a walk can come to rest there, on a tie that no step ends and that is no win.
-            missing = gaps(game.goal, logits, rows.classes) + ROUNDING * torch.finfo(logits.dtype).eps
+            missing = gaps(game.goal, logits, rows.classes) + BEYOND * tie(logits)
             margin = game.goal.margin(logits.detach())
             self.note(game, rows, delta.detach(), margin)
             back = torch.where(expand_as(margin < 0, delta), self.pull * delta.detach(), delta.detach())

@@ -12,7 +12,9 @@ from saddlepoint.core.config import Count, Share, StepSize, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.losses import tie
 from saddlepoint.ops.norms import expand_as, l1, l2, linf, pixels, unit
+from saddlepoint.ops.search import BEYOND
 from saddlepoint.threats import L0, L1, L2, Linf
 from saddlepoint.threats.ball import Ball
 
@@ -73,7 +75,7 @@ class FMN(Attack):
             delta = rows.delta.requires_grad_()
             logits = game.logits(delta)
             gradient = game.gradient(game.goal.cross_entropy(logits), delta)
-            margin, delta = game.goal.margin(logits.detach()), delta.detach()
+            margin, delta = game.goal.margin(logits.detach()) + BEYOND * tie(logits), delta.detach()
             size, more = l2(gradient), torch.zeros_like(margin)
             best = torch.where(game.found, game.nearest, rows.farthest)
             if not game.found.all():

@@ -11,6 +11,7 @@ from saddlepoint.core.config import Count, StepSize, record
 from saddlepoint.core.game import Game
 from saddlepoint.core.model import Access
 from saddlepoint.core.paper import Paper
+from saddlepoint.ops.losses import tie
 from saddlepoint.ops.norms import expand_as, l2, linf
 from saddlepoint.threats import L2
 
@@ -77,7 +78,7 @@ class LBFGS(Attack):
             rows.constant = torch.where(rows.constant.isnan(), crossing(loss, slope), rows.constant)
             value = loss + rows.constant * l2(delta).square()
             gradient = slope + 2 * expand_as(rows.constant, delta) * delta
-            won = game.goal.margin(logits.detach()) < 0
+            won = game.goal.margin(logits.detach()) < -tie(logits)
             ended = self.judge(game, rows, delta, value, gradient, won)
             self.renew(game, rows, ended)
             rows = yield rows
