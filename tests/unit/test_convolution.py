@@ -32,6 +32,14 @@ def made(request: pytest.FixtureRequest) -> tuple[Ours, Ours, list[Tensor]]:
     return ours, torchs, [t.requires_grad_() for t in tensors]
 
 
+@pytest.fixture(params=[False, True], ids=["fold", "sums"])
+def sums(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products are folded by torch, or by sums."""
+    monkeypatch.setattr(convolution, "TAPS", 100 * request.param)
+    monkeypatch.setattr(convolution, "ENOUGH", 0)
+
+
+@pytest.mark.usefixtures("sums")
 @pytest.mark.parametrize("block", [1, 1 << 18])  # one row at a time, and all at once
 @pytest.mark.parametrize("last", [False, True])
 def test_as_torch_computes_it(
@@ -49,11 +57,13 @@ def test_as_torch_computes_it(
         assert all(a.allclose(b) for a, b in zip(*slopes, strict=True))
 
 
+@pytest.mark.usefixtures("sums")
 def test_gradients_of_gradients(made: tuple[Ours, Ours, list[Tensor]]) -> None:
     ours, _, tensors = made
     assert torch.autograd.gradgradcheck(ours, tensors)
 
 
+@pytest.mark.usefixtures("sums")
 def test_one_example_at_a_time_by_vmap(made: tuple[Ours, Ours, list[Tensor]]) -> None:
     (ours, torchs, tensors), slopes = made, []
     x, weight, offsets = (t.detach() for t in tensors)

@@ -173,6 +173,51 @@ def test_training_turns_them_too() -> None:
     assert int(net[1].num_batches_tracked) == 2  # the look beforehand has left them alone
 
 
+class Watched(nn.Module):
+    """Keeps what its layers make."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), nn.ReLU())
+        self.head, self.how, self.kept = nn.Linear(48, 4), how, []
+        if how == "hooks":
+            for layer in self.layers:
+                layer.register_forward_hook(lambda _, __, made: self.kept.append(made))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = []
+        for layer in self.layers if self.how == "one by one" else [self.layers]:
+            x = layer(x)
+            if self.how == "one by one":
+                self.kept.append(x)
+        return self.head(x.flatten(1))
+
+
+@pytest.mark.parametrize(("how", "overwritten"), [("together", 2), ("one by one", 0), ("hooks", 0)])
+def test_relu_is_done_in_place_where_nobody_can_tell(how: str, overwritten: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net, x = Watched(how).eval(), torch.rand(6, 1, 8, 8)
+    expected, done = net(x), []
+    before = [made.clone() for made in net.kept]
+    model = sp.TorchModel(net)
+    with model.session():
+        model.logits(x)
+        monkeypatch.setattr(layout, "relu_", lambda made: done.append(made) or made.relu_())
+        assert model.logits(x).allclose(expected, atol=1e-6)
+        assert len(done) == overwritten
+        assert len(net.kept) == (0 if how == "together" else 5)
+        assert all(made.allclose(then, atol=1e-6) for made, then in zip(net.kept, before, strict=True))
+    assert "forward" not in vars(net.layers)
+
+
+def test_relu_does_not_overwrite_an_input() -> None:
+    torch.manual_seed(0)
+    parts = nn.Sequential(nn.ReLU(), nn.Identity(), nn.ReLU(), nn.Conv2d(1, 3, 3), nn.ReLU())
+    x = torch.randn(2, 1, 8, 8).requires_grad_()
+    slopes = [torch.autograd.grad(answer.square().sum(), x)[0] for answer in (layout.in_turn(parts, x), parts(x))]
+    assert slopes[0].equal(slopes[1])
+
+
 @pytest.mark.parametrize("kind", ["scripted", "lazy", "flat inputs"])
 def test_what_it_leaves_alone(kind: str) -> None:
     net, x = made(Plain)

@@ -1,12 +1,13 @@
-"""How the convolutions of a network are computed on a CPU: their channels last, and of few channels as products."""
+"""How a network is computed on a CPU: channels last, convolutions of few channels as products, ReLU in place."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Self, TypeGuard
+from typing import Any, Self, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu_
 from torch.nn.parameter import is_lazy
 
 from saddlepoint.ops.convolution import conv2d
@@ -15,6 +16,8 @@ Ask = Callable[[Tensor], Tensor]
 
 FEW, MANY = 3, 10  # channels into a convolution, at most, and times as many out of it, at least
 
+FRESH = {nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d}  # what they return is new, and no gradient needs it
+
 ALIKE: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 """Whether a network was seen to answer alike, but for rounding, with its channels last."""
 
@@ -22,16 +25,17 @@ ALIKE: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 class ChannelsLast:
     """For as long as this context lasts, the weights of convolutions lie with their channels last, if the network bears it.
 
-    Those of few channels, as the first of a network is, take the cheaper gradient of `ops.convolution` meanwhile. Afterwards
-    weights lie where they lay, with the values that they have by then. A network that takes a `view` of what a
-    convolution returns does not bear it: so, once a network, one example is asked both ways for logits and their gradient.
+    Those of few channels, as the first of a network is, take the cheaper gradient of `ops.convolution` meanwhile, and ReLU
+    overwrites what the module before it in an `nn.Sequential` has made. Afterwards weights lie where they lay, with the
+    values that they have by then. A network that takes a `view` of what a convolution returns does not bear it: so, once
+    a network, one example is asked both ways for logits and their gradient.
     """
 
     def __init__(self, net: nn.Module) -> None:
         self.net = net
         self.offered = False
         self.before: list[tuple[nn.Parameter, Tensor]] = []
-        self.eased: list[nn.Conv2d] = []
+        self.eased: list[tuple[nn.Module, str]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -83,10 +87,17 @@ class ChannelsLast:
             for weight in self.kernels():
                 self.before.append((weight, weight.data))
                 weight.data = weight.data.clone(memory_format=torch.channels_last)
-        for module in filter(of_few_channels, self.net.modules()):
-            how = {key: getattr(module, key) for key in ("stride", "padding", "dilation")}
-            module._conv_forward = partial(conv2d, **how)
-            self.eased.append(module)
+        for module in self.net.modules():
+            if of_few_channels(module):
+                how = {key: getattr(module, key) for key in ("stride", "padding", "dilation")}
+                self.ease(module, "_conv_forward", partial(conv2d, **how))
+            elif type(module) is nn.Sequential and "forward" not in vars(module):
+                self.ease(module, "forward", partial(in_turn, module))
+
+    def ease(self, module: nn.Module, name: str, way: Callable[..., Any]) -> None:
+        """Have it done that way until the weights are turned back."""
+        setattr(module, name, way)
+        self.eased.append((module, name))
 
     def undo(self) -> None:
         """Turn them back."""
@@ -95,7 +106,7 @@ class ChannelsLast:
                 weight, data = self.before.pop()
                 weight.data = data.copy_(weight.data)
         while self.eased:
-            del self.eased.pop()._conv_forward
+            delattr(*self.eased.pop())
 
 
 def turnable(weight: nn.Parameter) -> bool:
@@ -115,6 +126,21 @@ def of_few_channels(module: nn.Module) -> TypeGuard[nn.Conv2d]:
         and module.in_channels <= FEW
         and module.out_channels >= MANY * module.in_channels
     )
+
+
+def in_turn(modules: nn.Sequential, x: Any) -> Any:
+    """One after the other; ReLU in place, where it alone receives what the module before it has made."""
+    before: nn.Module = modules
+    for module in modules:
+        alone = type(module) is nn.ReLU and type(before) in FRESH and not watched(before) and not watched(module)
+        x, before = relu_(x) if alone else module(x), module
+    return x
+
+
+def watched(module: nn.Module) -> bool:
+    """Whether hooks or a `forward` of its own may hold on to what goes through it."""
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks) or "forward" in vars(module)
 
 
 def look(ask: Ask, x: Tensor) -> tuple[Tensor, Tensor]:

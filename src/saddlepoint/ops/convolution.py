@@ -1,5 +1,6 @@
 """Convolution of few channels, as the first of a network is."""
 
+from itertools import product
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional
 Pair = tuple[int, int]
 
 BLOCK = 1 << 19  # numbers between product and fold: two megabytes, about what a core's cache holds
+TAPS, ENOUGH = 9, 1 << 18  # of a kernel at most, and numbers to fold at least, for sums to cost less than torch's fold
 
 
 class Convolution(torch.autograd.Function):
@@ -46,10 +48,27 @@ class Convolution(torch.autograd.Function):
 
 def folded(gradient: Tensor, weight: Tensor, size: torch.Size, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
     """The gradient with respect to inputs of a height and width, from that with respect to the output (b, o, *)."""
-    rows = max(1, BLOCK // (weight.shape[1:].numel() * gradient.shape[2:].numel()))
+    taps, cells = weight.shape[2:], gradient.shape[2:]
+    rows = max(1, BLOCK // (weight.shape[1:].numel() * cells.numel()))
     if len(gradient) > rows:
         return torch.cat([folded(part, weight, size, stride, padding, dilation) for part in gradient.split(rows)])
-    return functional.fold(weight.flatten(1).T @ gradient.flatten(2), size, weight.shape[2:], dilation, padding, stride)
+    back = weight.flatten(1).T.expand(len(gradient), -1, -1)  # not broadcast: `@` by weights in training copies the rest
+    products = torch.bmm(back, gradient.flatten(2))
+    if taps.numel() <= TAPS and products.numel() >= ENOUGH:
+        return shifted(products.view(len(products), -1, *taps, *cells), size, stride, padding, dilation)
+    return functional.fold(products, size, taps, dilation, padding, stride)
+
+
+def shifted(products: Tensor, size: torch.Size, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
+    """The fold of (b, c, *taps, *cells), each tap added to all images at once."""
+    taps, cells = products.shape[2:4], products.shape[4:]
+    padded = products.new_zeros(*products.shape[:2], *(n + 2 * p for n, p in zip(size, padding, strict=True)))
+    for i, j in product(*map(range, taps)):
+        first = i * dilation[0], j * dilation[1]
+        y, x = (slice(f, f + s * (n - 1) + 1, s) for f, s, n in zip(first, stride, cells, strict=True))
+        padded[:, :, y, x] += products[:, :, i, j]
+    y, x = (slice(p, p + n) for p, n in zip(padding, size, strict=True))
+    return padded[:, :, y, x].contiguous()
 
 
 def conv2d(
