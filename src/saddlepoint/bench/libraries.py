@@ -83,13 +83,17 @@ def run_art(evasion: Any, net: nn.Module, x: Tensor, y: Tensor, goal: str, call:
 
 
 def train_art(_: Any, net: nn.Module, x: Tensor, y: Tensor, __: str, call: Call) -> Tensor:
-    """Train a network with one of ART's trainers; there is nothing to return but the inputs."""
+    """Train a network with one of ART's trainers; there is nothing to return but the inputs.
+
+    Parameters that begin with fit are those of the training itself.
+    """
     trainers = importlib.import_module("art.defences.trainer")
-    parameters = dict(call.parameters)
-    rate = parameters.pop("learning_rate")
+    own = {name: value for name, value in call.parameters.items() if not name.startswith("fit.")}
+    training = {name.removeprefix("fit."): value for name, value in call.parameters.items() if name.startswith("fit.")}
+    rate = own.pop("learning_rate")
     classifier = art_classifier(net, x, optimizer=torch.optim.Adam(net.parameters(), rate))
-    trainer = getattr(trainers, call.attack)(classifier, **parameters)
-    trainer.fit(x.numpy(), nn.functional.one_hot(y, CLASSES).numpy())
+    trainer = getattr(trainers, call.attack)(classifier, **own)
+    trainer.fit(x.numpy(), nn.functional.one_hot(y, CLASSES).numpy(), **training)
     return x
 
 

@@ -6,7 +6,7 @@ library takes minutes, a case has fewer images, or that library plays one round:
 
 from saddlepoint.bench.case import Bar
 from saddlepoint.bench.cases.nearest import carlini_wagner, decisions, deepfool, ead, fast_minimum_norm, jsma
-from saddlepoint.bench.cases.others import free_training, spatial, training, universal
+from saddlepoint.bench.cases.others import fast_training, free_training, spatial, training, universal
 from saddlepoint.bench.cases.radius import apgd, apgd_t, autoattack, fab_t, pgd, pixels, square
 
 ROBUST = Bar(3, "floor", 1.03), Bar(3, "times", 1.2, "foolbox"), Bar(3, "times", 1.37, "art"), Bar(3, "success", 0.0)
@@ -41,6 +41,7 @@ EVERY = (
     spatial("fashion-robust"),
     training(),
     free_training(),
+    fast_training(),
 )
 CASES = {case.name: case for case in EVERY}
 """All cases by name, in the order in which they are measured."""
