@@ -40,7 +40,6 @@ THREATS = {
     "mnist-pgd": ("linf:0.2", "l2:2"),
     "fashion-robust": ("linf:0.1", "l2:1.5"),
     "fashion-fgsm": ("linf:0.1", "l2:1"),
-    "fashion-smooth": ("linf:0.1", "l2:1"),
 }
 
 

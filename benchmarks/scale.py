@@ -7,9 +7,10 @@ every example costs the same. Each line is a fresh process on one thread: `attac
 `engine` what an audit does with a .npz file, chunk by chunk, with a record on disk, but without its controls; both at 100
 rows a batch. Peak memory is that of the process, torch and all (`start`: after the imports and one forward pass). What the
 game costs is seen beside loops written by hand, in the same process, in turn: five steps on batches of few and of many rows,
-forty on two networks, and one pass of adversarial training with seven steps. These loops run as the `saddlepoint` command
-does, which keeps freed memory; the last three in fresh processes, since one differs from the next by several percent. Where
-loops are named, only these are measured anew.
+forty on two networks, and one pass of adversarial training with seven steps. The last three stand beside two loops, as one
+would write it and with the network laid out as ours lays it out, for what the game alone costs. All these run as the
+`saddlepoint` command does, which keeps freed memory; the last three in fresh processes, since one differs from the next by
+several percent. Where loops are named, only these are measured anew.
 """
 
 import copy
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from saddlepoint.bench.suite import machine
 from saddlepoint.cli.memory import keep_freed_memory
 from saddlepoint.data import Arrays
 from saddlepoint.evaluation.engine import Contender, execute
+from saddlepoint.models.layout import ChannelsLast
 
 CASES = Path(__file__).parent.parent / "tests" / "reference" / "cases"
 EPS, STEPS = 0.002, 5
@@ -95,12 +98,13 @@ def per_example(batch: int) -> dict[str, float]:
         for part in torch.arange(n).split(batch):
             pgd(net, x[part], y[part], eps=EPS, step_size=EPS / 4, steps=STEPS)
 
-    ours, hand, ratio = in_turn(partial(sp.attack, model, x, y, sp.Linf(EPS), attack, batch=batch), by_hand, ROUNDS)
-    return {"n": n, "ours": round(1e6 * ours / n, 1), "by_hand": round(1e6 * hand / n, 1), "ratio": round(ratio, 3)}
+    rounds = in_turn(partial(sp.attack, model, x, y, sp.Linf(EPS), attack, batch=batch), by_hand, count=ROUNDS)
+    ours, hand = (round(1e6 * statistics.median(each) / n, 1) for each in zip(*rounds, strict=True))
+    return {"n": n, "ours": ours, "by_hand": hand, "ratio": beside(rounds, 1)}
 
 
 def overhead(kind: str) -> dict[str, Any]:
-    """Ours and a loop by hand, both at `batch` rows."""
+    """Ours beside a loop by hand, and beside that loop in the layout of ours, each at `batch` rows."""
     name, batch = LOOPS[kind]
     case = match(name, 2000 if kind == "training" else 200, CASES)
     rows = torch.arange(2000 if kind == "training" else batch) % len(case.x)
@@ -108,42 +112,52 @@ def overhead(kind: str) -> dict[str, Any]:
     if kind == "training":
         inner = sp.attacks.PGD(loss="cross_entropy", steps=7, step_size=0.025)
         trainer = sp.Trainer(epochs=1, batch=batch, attack=inner, threat=sp.Linf(0.1))
-        how = {"eps": 0.1, "steps": 7, "step_size": 0.025, "batch": batch, "learning_rate": trainer.learning_rate}
         data = Arrays("digits", x.numpy(), y.numpy())
-        runs = (
-            lambda: trainer.fit(copy.deepcopy(case.net), data),
-            lambda: madry(copy.deepcopy(case.net), x, y, **how),
-        )
+        fresh, ours = partial(copy.deepcopy, case.net), partial(trainer.fit, data=data)
+        how = {"eps": 0.1, "steps": 7, "step_size": 0.025, "batch": batch, "learning_rate": trainer.learning_rate}
+        by_hand = partial(madry, x=x, y=y, **how)
     else:
         net = case.net.requires_grad_(False)
-        model, attack = sp.TorchModel(net), sp.attacks.PGD(steps=40, step_size=EPS / 16)
-        runs = (
-            lambda: sp.attack(model, x, y, sp.Linf(EPS), attack),
-            lambda: pgd(net, x, y, eps=EPS, step_size=EPS / 16, steps=40),
-        )
-    return {"network": name, "batch": batch, "ratio": round(in_turn(*runs, EACH)[2], 3)}
+        attack = sp.attacks.PGD(steps=40, step_size=EPS / 16)
+        fresh, ours = (lambda: net), lambda net: sp.attack(sp.TorchModel(net), x, y, sp.Linf(EPS), attack)
+        by_hand = partial(pgd, x=x, y=y, eps=EPS, step_size=EPS / 16, steps=40)
+
+    def laid_out() -> None:
+        net = fresh()
+        with ChannelsLast(net) as layout:
+            layout.offer(net.eval(), x[:batch])
+            by_hand(net)
+
+    rounds = in_turn(lambda: ours(fresh()), lambda: by_hand(fresh()), laid_out, count=EACH)
+    return {"network": name, "batch": batch, "ratio": beside(rounds, 1), "laid_out": beside(rounds, 2)}
 
 
-def in_turn(ours: Callable[[], Any], by_hand: Callable[[], Any], count: int) -> tuple[float, float, float]:
-    """Median CPU seconds of both and of their ratio in a round, after a round to warm up."""
+def in_turn(*runs: Callable[[], Any], count: int) -> list[tuple[float, ...]]:
+    """CPU seconds of each in `count` rounds, after a round to warm up."""
     rounds = []
     for _ in range(count + 1):
-        started = time.process_time()
-        ours()
-        between = time.process_time()
-        by_hand()
-        rounds.append((between - started, time.process_time() - between))
-    ours_each, hand_each = zip(*rounds[1:], strict=True)
-    ratios = [a / b for a, b in rounds[1:]]
-    return statistics.median(ours_each), statistics.median(hand_each), statistics.median(ratios)
+        times = [time.process_time()]
+        for run in runs:
+            run()
+            times.append(time.process_time())
+        rounds.append(tuple(after - before for before, after in pairwise(times)))
+    return rounds[1:]
+
+
+def beside(rounds: list[tuple[float, ...]], other: int) -> float:
+    """Median, over rounds, of the first run's time over that of another."""
+    return round(statistics.median(each[0] / each[other] for each in rounds), 3)
 
 
 def looped(report: dict[str, Any], *kinds: str) -> None:
     """Loops in fresh processes: the median, and each."""
     for kind in kinds:
         each = [in_a_process("loop", kind) for _ in range(PROCESSES)]
-        ratios = sorted(one["ratio"] for one in each)
-        report["loops"][kind] = found = each[0] | {"ratio": statistics.median(ratios), "each": ratios}
+        found = each[0]
+        for key in ("ratio", "laid_out"):
+            ratios = sorted(one[key] for one in each)
+            found |= {key: statistics.median(ratios), f"each_{key}": ratios}
+        report["loops"][kind] = found
         print(kind, found, flush=True)
 
 
