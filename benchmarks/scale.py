@@ -114,8 +114,8 @@ def overhead(kind: str) -> dict[str, Any]:
         trainer = sp.Trainer(epochs=1, batch=batch, attack=inner, threat=sp.Linf(0.1))
         data = Arrays("digits", x.numpy(), y.numpy())
         fresh, ours = partial(copy.deepcopy, case.net), partial(trainer.fit, data=data)
-        how = {"eps": 0.1, "steps": 7, "step_size": 0.025, "batch": batch, "learning_rate": trainer.learning_rate}
-        by_hand = partial(madry, x=x, y=y, **how)
+        rate = trainer.learning_rate
+        by_hand = partial(madry, x=x, y=y, eps=0.1, steps=7, step_size=0.025, batch=batch, learning_rate=rate)
     else:
         net = case.net.requires_grad_(False)
         attack = sp.attacks.PGD(steps=40, step_size=EPS / 16)

@@ -105,8 +105,10 @@ def scale() -> str:
     lines += ["| rows a batch | ours, microseconds an example | by hand | ratio |", "|---|---|---|---|"]
     for batch, row in found["batches"].items():
         lines.append(f"| {batch} | {row['ours']:.0f} | {row['by_hand']:.0f} | {row['ratio']:.2f} |")
-    lines += ["", "| | network | rows a batch | ours beside the loop by hand | in the layout of ours | in each process |"]
-    lines.append("|---|---|---|---|---|---|")
+    head = (
+        "| | network | rows a batch | ours beside the loop by hand | beside it in our layout | the latter in each process |"
+    )
+    lines += ["", head, "|---|---|---|---|---|---|"]
     for kind, row in found["loops"].items():
         each = " ".join(f"{ratio:.2f}" for ratio in row["each_laid_out"])
         lines.append(f"| {kind} | {row['network']} | {row['batch']} | {row['ratio']:.3f} | {row['laid_out']:.3f} | {each} |")

@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -82,18 +82,23 @@ def run_art(evasion: Any, net: nn.Module, x: Tensor, y: Tensor, goal: str, call:
     return torch.from_numpy(attack.generate(x.numpy(), None if goal == "unlabelled" else labels))
 
 
-def train_art(_: Any, net: nn.Module, x: Tensor, y: Tensor, __: str, call: Call) -> Tensor:
-    """Train a network with one of ART's trainers; there is nothing to return but the inputs.
+def by_part(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Parameters of the whole, and those with a dot, which are of a part or a method: square.n_queries, fit.nb_epochs."""
+    parts: dict[str, dict[str, Any]] = {"": {}}
+    for name, value in parameters.items():
+        part, _, setting = name.rpartition(".")
+        parts.setdefault(part, {})[setting] = value
+    return parts.pop(""), parts
 
-    Parameters that begin with fit are those of the training itself.
-    """
+
+def train_art(_: Any, net: nn.Module, x: Tensor, y: Tensor, __: str, call: Call) -> Tensor:
+    """Train a network with one of ART's trainers; there is nothing to return but the inputs."""
     trainers = importlib.import_module("art.defences.trainer")
-    own = {name: value for name, value in call.parameters.items() if not name.startswith("fit.")}
-    training = {name.removeprefix("fit."): value for name, value in call.parameters.items() if name.startswith("fit.")}
+    own, parts = by_part(call.parameters)
     rate = own.pop("learning_rate")
     classifier = art_classifier(net, x, optimizer=torch.optim.Adam(net.parameters(), rate))
     trainer = getattr(trainers, call.attack)(classifier, **own)
-    trainer.fit(x.numpy(), nn.functional.one_hot(y, CLASSES).numpy(), **training)
+    trainer.fit(x.numpy(), nn.functional.one_hot(y, CLASSES).numpy(), **parts.get("fit", {}))
     return x
 
 
@@ -109,13 +114,11 @@ def run_cleverhans(_: Any, net: nn.Module, x: Tensor, y: Tensor, __: str, call: 
 
 
 def run_autoattack(module: Any, net: nn.Module, x: Tensor, y: Tensor, _: str, call: Call) -> Tensor:
-    """Parameters with a dot are those of a part: square.n_queries."""
-    parts = {name: value for name, value in call.parameters.items() if "." in name}
-    own = {name: value for name, value in call.parameters.items() if "." not in name}
+    own, parts = by_part(call.parameters)
     attack = getattr(module, call.attack)(net, seed=torch.initial_seed(), **own)
-    for name, value in parts.items():
-        part, _, setting = name.partition(".")
-        setattr(getattr(attack, part), setting, value)
+    for part, settings in parts.items():
+        for name, value in settings.items():
+            setattr(getattr(attack, part), name, value)
     return attack.run_standard_evaluation(x, y, batch_size=len(x))[0]
 
 
